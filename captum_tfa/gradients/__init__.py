@@ -1,0 +1,7 @@
+"""Parameter gradients, one per example, of any ``nn.Module``: the engine under the scores."""
+
+from captum_tfa.gradients.hookless import hookless
+from captum_tfa.gradients.modes import outside_inference_mode
+from captum_tfa.gradients.parameter_gradients import Gradients, ParameterGradients
+
+__all__ = ["Gradients", "ParameterGradients", "hookless", "outside_inference_mode"]

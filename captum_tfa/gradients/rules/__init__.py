@@ -1,0 +1,34 @@
+"""One file a layer type: what to record, and how parameter gradients follow from it.
+
+Importing this package registers them all.
+"""
+
+from __future__ import annotations
+
+from captum_tfa.gradients.rules import (
+    attention,
+    batch_norm,
+    conv_transpose,
+    convolution,
+    elementwise,
+    embedding,
+    group_norm,
+    hardsigmoid,
+    instance_norm,
+    layer_norm,
+    linear,
+)
+
+__all__ = [
+    "attention",
+    "batch_norm",
+    "conv_transpose",
+    "convolution",
+    "elementwise",
+    "embedding",
+    "group_norm",
+    "hardsigmoid",
+    "instance_norm",
+    "layer_norm",
+    "linear",
+]

@@ -1,0 +1,13 @@
+"""The hard sigmoid has no second derivative in torch; ``relu6(x + 3) / 6`` is the same function."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_tfa.gradients.uses import rewrites
+
+
+@rewrites(F.hardsigmoid)
+def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
+    return F.relu6(input + 3) / 6

@@ -1,0 +1,30 @@
+"""Linear layers, with any leading dimensions: ``g_W = Σ_t δ_t a_tᵀ``, ``g_b = Σ_t δ_t``."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from captum_tfa.gradients.rules.sums import LastDimensionsSum
+from captum_tfa.gradients.uses import ParameterUses, Rule, records
+
+
+class LinearWeight(Rule):
+    """Weight ``[O, K]`` of a linear map from activations ``[B, T, K]`` to deltas ``[B, T, O]``."""
+
+    leading = -1
+
+    def gradient(self, inputs: tuple[Tensor, ...], delta: Tensor) -> Tensor:
+        return delta.transpose(1, 2) @ inputs[0]
+
+
+@records(F.linear)
+def linear(
+    uses: ParameterUses, input: Tensor, weight: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    output = F.linear(input, uses.constant(weight), uses.constant(bias))
+    return uses.record(
+        output,
+        (weight, LinearWeight(), (input,)),
+        (bias, LastDimensionsSum(1, scale=False), ()),
+    )

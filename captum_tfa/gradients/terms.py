@@ -1,0 +1,186 @@
+"""From recorded uses to the terms of which each example's gradient is the sum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import get_gradient_edge
+
+from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
+from captum_tfa.gradients.uses import Rule, Use
+
+
+class Term(Protocol):
+    """What one use of a parameter adds to the gradients of ``B`` examples."""
+
+    #: Whether one backward pass served all examples.
+    separable: ClassVar[bool]
+
+    def gradient(self) -> Tensor:
+        """``[B, *parameter.shape]``."""
+        ...
+
+    def products(self, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """As `Rule.products`."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Separable:
+    """A use whose positions belong to one example each; all tensors are ``[B, r, ...]``."""
+
+    separable: ClassVar[bool] = True
+
+    rule: Rule
+    inputs: tuple[Tensor, ...]
+    delta: Tensor
+
+    def gradient(self) -> Tensor:
+        return self.rule.gradient(self.inputs, self.delta)
+
+    def products(self, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        return self.rule.products(self.inputs, self.delta, tests, rows)
+
+
+@dataclass(frozen=True)
+class _Shared:
+    """A use whose positions serve all examples: one delta, and one term, for each example."""
+
+    separable: ClassVar[bool] = False
+
+    examples: tuple[_Separable, ...]
+
+    def gradient(self) -> Tensor:
+        return torch.cat([example.gradient() for example in self.examples])
+
+    def products(self, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        parts = [
+            example.products(tests, None if rows is None else rows[index : index + 1])
+            for index, example in enumerate(self.examples)
+        ]
+        inner, squares = zip(*parts, strict=True)
+        return torch.cat(inner), torch.cat(squares)
+
+
+class _WholeGradient(Rule):
+    """A parameter that autograd itself differentiates: its delta is its gradient."""
+
+    leading = 0
+
+    def gradient(self, inputs: tuple[Tensor, ...], delta: Tensor) -> Tensor:
+        return delta.sum(1)
+
+
+def whole(name: str, parameter: nn.Parameter) -> Use:
+    """The use of a parameter by functions that have no rule, all of them together."""
+    edge = get_gradient_edge(parameter)
+    return Use(name, _WholeGradient(), (), (), edge, parameter.shape)
+
+
+class TermCollector:
+    """Takes the deltas of recorded uses and sorts them by example.
+
+    How a model lays out its examples is found once for each pattern of uses and remembered.
+    """
+
+    def __init__(self) -> None:
+        self._layouts: dict[tuple[object, ...], list[Layout]] = {}
+
+    def terms(
+        self, uses: Sequence[Use], losses: Tensor, differentiable: bool
+    ) -> dict[str, list[Term]]:
+        """The terms of each parameter that the losses depend on.
+
+        Args:
+            uses: what a forward pass recorded.
+            losses: the losses of that pass, ``[B]``.
+            differentiable: keep the graph of the deltas.
+
+        Returns:
+            Terms by parameter name.
+
+        Raises:
+            RuntimeError: the losses depend on no recorded parameter.
+        """
+        uses = uses if losses.requires_grad else []
+        deltas = _deltas(losses.sum(), uses, differentiable) if uses else []
+        live = [(use, delta) for use, delta in zip(uses, deltas, strict=True) if delta is not None]
+        if not live:
+            raise RuntimeError(
+                "The loss depends on none of the chosen parameters. Choose parameters that the "
+                "model's output uses, and do not compute the output under torch.no_grad()."
+            )
+        layouts = self._layouts_of(live, losses)
+        shared = [
+            use for (use, _), layout in zip(live, layouts, strict=True) if layout is Layout.SHARED
+        ]
+        each = [_deltas(loss, shared, differentiable) for loss in losses] if shared else []
+        shared_deltas = iter(zip(*each, strict=True))
+        found: dict[str, list[Term]] = {}
+        for (use, delta), layout in zip(live, layouts, strict=True):
+            use.check_unchanged()
+            if layout is Layout.SHARED:
+                term: Term = _Shared(
+                    tuple(
+                        _separable(use, _zero_if_none(one, delta), 1, Layout.EXAMPLE_FIRST)
+                        for one in next(shared_deltas)
+                    )
+                )
+            else:
+                term = _separable(use, delta, len(losses), layout)
+            found.setdefault(use.name, []).append(term)
+        return found
+
+    def _layouts_of(self, live: Sequence[tuple[Use, Tensor]], losses: Tensor) -> list[Layout]:
+        batch = len(losses)
+        if batch == 1:
+            return [Layout.EXAMPLE_FIRST] * len(live)
+        pattern = tuple(_pattern(use, batch) for use, _ in live)
+        if pattern not in self._layouts:
+            weights = example_weights(batch, losses)
+            uses = [use for use, _ in live]
+            weighted = _deltas((weights * losses).sum(), uses, differentiable=False)
+            self._layouts[pattern] = [
+                layout_of(delta, _zero_if_none(other, delta), weights, _leading(use))
+                for (use, delta), other in zip(live, weighted, strict=True)
+            ]
+        return self._layouts[pattern]
+
+
+def _leading(use: Use) -> int:
+    return use.rule.positions(use.shape)
+
+
+def _pattern(use: Use, batch: int) -> tuple[object, ...]:
+    """What two passes must share for their layouts to be the same."""
+    positions = use.shape[: _leading(use)].numel()
+    repeats = positions // batch if positions % batch == 0 else (positions,)
+    return use.name, type(use.rule), repeats, use.shape[_leading(use) :]
+
+
+def _separable(use: Use, delta: Tensor, batch: int, layout: Layout) -> _Separable:
+    leading = _leading(use)
+    inputs = tuple(by_example(tensor, leading, batch, layout) for tensor in use.inputs)
+    return _Separable(use.rule, inputs, by_example(delta, leading, batch, layout))
+
+
+def _zero_if_none(delta: Tensor | None, like: Tensor) -> Tensor:
+    return torch.zeros_like(like) if delta is None else delta
+
+
+def _deltas(loss: Tensor, uses: Sequence[Use], differentiable: bool) -> list[Tensor | None]:
+    """The gradient of a scalar at the output of each use; ``None`` where it has no part in it."""
+    places = {id(use.edge): use.edge for use in uses}
+    deltas = torch.autograd.grad(
+        loss,
+        list(places.values()),
+        create_graph=differentiable,
+        retain_graph=True,
+        allow_unused=True,
+    )
+    by_place = dict(zip(places, deltas, strict=True))
+    return [by_place[id(use.edge)] for use in uses]
