@@ -1,0 +1,185 @@
+"""The loss of each example, from whatever the model returns and whatever labels the user has.
+
+A parameter gradient belongs to one example, so a loss must come out as one number an example,
+``[B]``. Any callable ``loss_fn(outputs, targets)`` that does not reduce over the batch will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LossFn = Callable[[Any, Any], Tensor]
+OutputFn = Callable[[Any], Tensor]
+
+
+class ExampleLosses:
+    """From model outputs and labels to losses ``[B]``.
+
+    Args:
+        loss_fn: ``loss_fn(outputs, targets)`` that returns one value an example, ``[B]``, or one
+            an element, ``[B, ...]``, which is then summed over the other dimensions (as for
+            ``nn.BCEWithLogitsLoss(reduction="none")``, summed over classes). ``None`` is
+            cross-entropy.
+        output_fn: picks the output tensor out of what the model returns. ``None`` for models
+            that return a tensor.
+
+    Raises:
+        TypeError: one of them cannot be called.
+        ValueError: the loss reduces over the batch.
+    """
+
+    def __init__(self, loss_fn: LossFn | None = None, output_fn: OutputFn | None = None) -> None:
+        loss_fn = nn.CrossEntropyLoss(reduction="none") if loss_fn is None else loss_fn
+        for name, function in (("loss_fn", loss_fn), ("output_fn", output_fn)):
+            if function is not None and not callable(function):
+                raise TypeError(
+                    f"{name} is a {type(function).__name__}; it must be callable or None."
+                )
+        if isinstance(loss_fn, type):
+            raise TypeError(
+                f"loss_fn is the class {loss_fn.__name__}; make an instance of it: "
+                f"loss_fn={loss_fn.__name__}(reduction='none')."
+            )
+        reduction = getattr(loss_fn, "reduction", "none")
+        if reduction != "none":
+            raise ValueError(_reduces(f"its reduction is {reduction!r}"))
+        self.loss_fn, self.output_fn = loss_fn, output_fn
+
+    def __call__(self, returned: Any, target: Tensor | None) -> Tensor:
+        """Losses ``[B]`` of what the model returned; without labels, of its own prediction."""
+        outputs = self.outputs(returned)
+        if target is None:
+            target = self.prediction(outputs)
+        losses = self.loss_fn(outputs, self._checked(outputs, target))
+        if not isinstance(losses, Tensor):
+            raise TypeError(f"loss_fn returned a {type(losses).__name__}; it must return a tensor.")
+        if losses.ndim == 0 or len(losses) != len(outputs):
+            given = f"it returned shape {list(losses.shape)} for {len(outputs)} examples"
+            raise ValueError(_reduces(given))
+        return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
+
+    def outputs(self, returned: Any) -> Tensor:
+        """The output tensor ``[B, ...]`` in what the model returned.
+
+        Raises:
+            TypeError: it is no tensor.
+            ValueError: it has no batch dimension.
+        """
+        outputs = returned if self.output_fn is None else self.output_fn(returned)
+        if not isinstance(outputs, Tensor):
+            source = "the model" if self.output_fn is None else "output_fn"
+            raise TypeError(
+                f"{source} returned a {type(outputs).__name__}{_fields(outputs)}; a tensor is "
+                "needed. Pass output_fn, for example output_fn=lambda out: out.logits."
+            )
+        if outputs.ndim == 0:
+            raise ValueError(
+                "The model returned a single number; it must return one row for each example."
+            )
+        return outputs
+
+    def prediction(self, outputs: Tensor) -> Tensor:
+        """The label that the model itself gives: the likeliest class, or each class above 1/2.
+
+        Raises:
+            ValueError: the loss has no notion of a predicted label.
+        """
+        if isinstance(self.loss_fn, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
+            return _class_scores(outputs).argmax(1)
+        if isinstance(self.loss_fn, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss):
+            return (outputs > 0).to(outputs.dtype)
+        raise ValueError(
+            f"No label was given, and {_name(self.loss_fn)} does not say what the model's own "
+            "prediction is. Pass test_target (or train_target)."
+        )
+
+    def _checked(self, outputs: Tensor, target: Tensor) -> Tensor:
+        """The labels, if they suit the loss; losses of the user's own check theirs."""
+        if isinstance(self.loss_fn, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
+            return _checked_classes(_class_scores(outputs), target)
+        if isinstance(self.loss_fn, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss):
+            return _checked_probabilities(outputs, target)
+        if isinstance(self.loss_fn, nn.MSELoss | nn.L1Loss | nn.SmoothL1Loss | nn.HuberLoss):
+            return _checked_like(outputs, target)
+        return target
+
+
+def _reduces(given: str) -> str:
+    return (
+        f"loss_fn must keep one loss an example, shape [B], but {given}. "
+        "Use reduction='none'; a sum or mean over the batch hides whose loss it is."
+    )
+
+
+def _name(function: object) -> str:
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _fields(outputs: object) -> str:
+    if isinstance(outputs, dict):
+        return f" with keys {list(outputs)}"
+    names = [
+        name
+        for name, value in getattr(outputs, "__dict__", {}).items()
+        if isinstance(value, Tensor)
+    ]
+    return f" with fields {names}" if names else ""
+
+
+def _class_scores(outputs: Tensor) -> Tensor:
+    if outputs.ndim < 2 or outputs.shape[1] < 2:
+        raise ValueError(
+            f"The model returned shape {list(outputs.shape)}, but cross-entropy needs logits of "
+            "at least two classes, [B, C]. For a single logit pass "
+            "loss_fn=nn.BCEWithLogitsLoss(reduction='none'), for regression "
+            "nn.MSELoss(reduction='none')."
+        )
+    return outputs
+
+
+def _checked_classes(outputs: Tensor, target: Tensor) -> Tensor:
+    expected = outputs.shape[:1] + outputs.shape[2:]
+    if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
+        raise TypeError(
+            f"Labels of type {target.dtype} were given, but cross-entropy takes integer class "
+            "numbers [B]. For several labels an image pass float labels [B, C] and "
+            "loss_fn=nn.BCEWithLogitsLoss(reduction='none')."
+        )
+    if target.shape != expected:
+        raise ValueError(
+            f"Labels of shape {list(target.shape)} were given for outputs of shape "
+            f"{list(outputs.shape)}; cross-entropy takes one class number an example, "
+            f"{list(expected)}."
+        )
+    lowest, highest = int(target.min()), int(target.max())
+    if lowest < 0 or highest >= outputs.shape[1]:
+        wrong = lowest if lowest < 0 else highest
+        raise ValueError(
+            f"Label {wrong} was given; the model has classes 0 to {outputs.shape[1] - 1}."
+        )
+    return target.long()
+
+
+def _checked_probabilities(outputs: Tensor, target: Tensor) -> Tensor:
+    target = _checked_like(outputs, target)
+    if bool((target < 0).any()) or bool((target > 1).any()):
+        raise ValueError(
+            f"Multi-label targets between {float(target.min()):g} and {float(target.max()):g} "
+            "were given; each must be within [0, 1]."
+        )
+    return target
+
+
+def _checked_like(outputs: Tensor, target: Tensor) -> Tensor:
+    if target.is_complex():
+        raise TypeError(f"Labels of type {target.dtype} were given; real numbers are needed.")
+    if target.shape != outputs.shape:
+        raise ValueError(
+            f"Labels of shape {list(target.shape)} were given for outputs of shape "
+            f"{list(outputs.shape)}; this loss takes one label for each output value."
+        )
+    return target.to(outputs.dtype)

@@ -1,0 +1,268 @@
+"""What every score is: a differentiable number for each pair of a training and a test example.
+
+A score is a plain module, ``score(train_inputs, test_inputs) -> [B]``. Whatever Captum attributes
+for a module it attributes for a score, and so tells which parts of a training image matter.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from captum_tfa.gradients import Gradients, ParameterGradients, outside_inference_mode
+from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
+from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
+from captum_tfa.scores.pairing import Inputs, as_labels, as_tensors, distinct, label_rows, matched
+from captum_tfa.scores.selection import ParameterChoice, choose
+from captum_tfa.scores.test_memory import TestMemory
+from captum_tfa.scores.validate import validate
+
+
+class ZeroGradientWarning(UserWarning):
+    """An example is fitted perfectly: its gradient is zero, and so are its scores."""
+
+
+@dataclass(frozen=True)
+class TestGradients:
+    """Parameter gradients of ``M`` test examples, constants.
+
+    Attributes:
+        gradients: by parameter name, each ``[M, *shape]``.
+        squares: squared norms, ``[M]``.
+    """
+
+    __test__ = False  # no test case, whatever pytest thinks of the name
+
+    gradients: Gradients
+    squares: Tensor
+
+
+class Score(nn.Module, ABC):
+    """How much one training example influences one test example.
+
+    Above 0 a proponent: a step on the training example lowers the loss on the test example.
+    Below 0 an opponent.
+
+    Args:
+        model: the trained model, in evaluation mode when the score is used. It is not changed.
+        loss_fn: ``loss_fn(outputs, targets)`` that keeps one loss an example, ``[B]``, or one an
+            element, ``[B, ...]``, which is summed over the rest. ``None``: cross-entropy. For
+            several labels an image ``nn.BCEWithLogitsLoss(reduction="none")``, for regression
+            ``nn.MSELoss(reduction="none")``.
+        output_fn: picks the output tensor ``[B, ...]`` out of what the model returns, for models
+            that return tuples, dicts or dataclasses.
+        parameters: which parameters count: names of parameters or modules, modules, or a function
+            from a parameter's name to ``True`` or ``False``. ``None``: every trainable parameter.
+            Late layers alone also cost less.
+
+    Raises:
+        TypeError: ``model``, ``loss_fn`` or ``output_fn`` is of the wrong kind.
+        ValueError: the loss reduces over the batch, or no parameter is left to count.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFn | None = None,
+        output_fn: OutputFn | None = None,
+        parameters: ParameterChoice = None,
+    ) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
+        self.model = model
+        self._losses = ExampleLosses(loss_fn, output_fn)
+        self._choice = parameters
+        choose(model, parameters)  # a wrong choice is told now, not after a long wait
+        self._gradients = ParameterGradients(model, self._losses, lambda: choose(model, parameters))
+        self._memory = TestMemory()
+        self._warned = False
+
+    @abstractmethod
+    def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
+        """The score, element by element; a gradient that is zero gives score 0.
+
+        Args:
+            inner: ``⟨g_train, g_test⟩``.
+            train_squares: ``‖g_train‖²``.
+            test_squares: ``‖g_test‖²``.
+        """
+
+    @outside_inference_mode
+    def forward(
+        self,
+        train_inputs: Inputs,
+        test_inputs: Inputs,
+        test_target: object = None,
+        train_target: object = None,
+    ) -> Tensor:
+        """The score of each training example for its test example.
+
+        Args:
+            train_inputs: training images ``[B, ...]``, or a tuple for models with several inputs.
+                The result can be differentiated with respect to them (once).
+            test_inputs: test images ``[B, ...]``, or ``[1, ...]`` for all. Constants.
+            test_target: labels of the test images: integers ``[B]`` or ``[1]`` for cross-entropy,
+                as the loss takes them otherwise. ``None``: what the model itself predicts, the
+                question "why did it say this?".
+            train_target: labels of the training images, likewise. ``None``: what the model itself
+                predicts; the true label is what one normally wants to pass.
+
+        Returns:
+            Scores ``[B]``.
+
+        Raises:
+            TypeError: inputs or labels of the wrong type.
+            ValueError: numbers of rows that do not match, labels out of range, inputs on another
+                device, or a model for which no parameter gradient of one example exists (see
+                `validate`).
+            RuntimeError: a gradient that is not finite, or a Captum method that rewrites the
+                gradients of which the score is made.
+        """
+        differentiable = torch.is_grad_enabled()
+        device = self._ready()
+        train = as_tensors(train_inputs, "train_inputs", device)
+        batch = len(train[0])
+        test = [
+            matched(tensor, batch, "test_inputs")
+            for tensor in as_tensors(test_inputs, "test_inputs", device)
+        ]
+        test_labels = as_labels(test_target, "test_target", device)
+        if test_labels is not None:
+            test_labels = matched(test_labels, batch, "test_target")
+        tests, rows = self._paired(test, test_labels)
+        inner, squares = self._gradients.products(
+            [_differentiated(tensor) if differentiable else tensor for tensor in train],
+            self._train_labels(train_target, batch, device),
+            tests.gradients,
+            rows,
+            differentiable,
+        )
+        return self._combined(inner, squares, tests.squares[rows])
+
+    @outside_inference_mode
+    def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> TestGradients:
+        """The gradients of test examples, for `against`.
+
+        Args:
+            test_inputs: test images ``[Q, ...]``, or a tuple for models with several inputs.
+            test_target: labels ``[Q, ...]`` or ``None``, as in `forward`.
+        """
+        device = self._ready()
+        inputs = as_tensors(test_inputs, "test_inputs", device)
+        labels = as_labels(test_target, "test_target", device)
+        if labels is not None:
+            labels = matched(labels, len(inputs[0]), "test_target")
+        tests, rows = self._paired(inputs, labels)
+        return TestGradients(
+            {name: gradient[rows] for name, gradient in tests.gradients.items()},
+            tests.squares[rows],
+        )
+
+    @outside_inference_mode
+    def against(self, train_inputs: Inputs, train_target: object, tests: TestGradients) -> Tensor:
+        """The scores of training examples for every one of several test examples, no graph.
+
+        Args:
+            train_inputs: training images ``[B, ...]``, or a tuple for models with several inputs.
+            train_target: labels ``[B, ...]`` or ``None``, as in `forward`.
+            tests: gradients of ``Q`` test examples, from `test_gradients`.
+
+        Returns:
+            Scores ``[B, Q]``.
+        """
+        device = self._ready()
+        inputs = as_tensors(train_inputs, "train_inputs", device)
+        labels = self._train_labels(train_target, len(inputs[0]), device)
+        inner, squares = self._gradients.rank_products(inputs, labels, tests.gradients)
+        return self._combined(inner, squares[:, None], tests.squares[None])
+
+    @outside_inference_mode
+    def of_itself(self, train_inputs: Inputs, train_target: object = None) -> Tensor:
+        """The score of each example for itself, ``[B]``: its self-influence.
+
+        Args:
+            train_inputs: images ``[B, ...]``, or a tuple for models with several inputs.
+            train_target: labels ``[B, ...]`` or ``None``, as in `forward`.
+        """
+        device = self._ready()
+        inputs = as_tensors(train_inputs, "train_inputs", device)
+        labels = self._train_labels(train_target, len(inputs[0]), device)
+        nothing = {
+            name: parameter.new_zeros(0, *parameter.shape)
+            for name, parameter in choose(self.model, self._choice).items()
+        }
+        squares = self._gradients.rank_products(inputs, labels, nothing)[1]
+        return self._combined(squares, squares, squares)
+
+    def rows_that_fit(self, memory: int, most: int) -> int:
+        """How many examples' differentiable scores fit in so many bytes, as far as is known.
+
+        1 before any score has been computed, and for models some of whose parameters need a pass
+        of their own for each example of a batch.
+        """
+        return max(1, min(most, memory // self._gradients.bytes_per_example))
+
+    def _ready(self) -> torch.device:
+        """The model's device, once it is known that the model can be scored."""
+        validate(self.model)
+        refuse_rewritten_gradients(self)
+        return next(self.model.parameters()).device
+
+    def _train_labels(self, target: object, batch: int, device: torch.device) -> Tensor | None:
+        labels = as_labels(target, "train_target", device)
+        return None if labels is None else matched(labels, batch, "train_target")
+
+    def _paired(
+        self, test: list[Tensor] | tuple[Tensor, ...], labels: Tensor | None
+    ) -> tuple[TestGradients, Tensor]:
+        """The gradients of the distinct test examples, and which one belongs to each row."""
+        columns = [*test] if labels is None else [*test, labels]
+        first, rows, contents = distinct(columns)
+
+        def compute(wanted: list[int]) -> Gradients:
+            chosen = [first[index] for index in wanted]
+            return self._gradients.of(
+                [tensor[chosen].detach() for tensor in test], label_rows(labels, chosen)
+            )
+
+        gradients = self._memory.recall(self, contents, compute)
+        squares = sum((gradient * gradient).flatten(1).sum(1) for gradient in gradients.values())
+        assert isinstance(squares, Tensor)  # there is at least one parameter
+        return TestGradients(gradients, squares), torch.tensor(rows, device=squares.device)
+
+    def _combined(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
+        for which, squares in (("training", train_squares), ("test", test_squares)):
+            finite = squares.detach().isfinite()
+            if not bool(finite.all()):
+                raise RuntimeError(
+                    f"{int((~finite).sum())} of {finite.numel()} {which} examples have a "
+                    "parameter gradient that is not finite. Look for NaN or infinity in the "
+                    "inputs and the model's outputs; in half precision use model.float()."
+                )
+            if not self._warned and bool((squares.detach() <= vanishing(squares)).any()):
+                self._warned = True
+                warnings.warn(
+                    f"A {which} example has a parameter gradient of zero (it is fitted "
+                    "perfectly); its scores and maps are 0.",
+                    ZeroGradientWarning,
+                    stacklevel=4,
+                )
+        return self.combine(inner, train_squares, test_squares)
+
+
+def vanishing(squares: Tensor) -> float:
+    """The squared norm at and below which a gradient counts as zero in this precision."""
+    info = torch.finfo(squares.dtype)
+    return info.tiny / info.eps
+
+
+def _differentiated(tensor: Tensor) -> Tensor:
+    """The tensor itself if it is in a graph already, else the start of one."""
+    if tensor.requires_grad or not tensor.is_floating_point():
+        return tensor
+    return tensor.detach().requires_grad_()
