@@ -1,0 +1,109 @@
+"""What maps on a layer have in common: the score's gradient at the layer's activation."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from captum._utils.gradient import compute_layer_gradients_and_eval
+from captum.attr import GradientAttribution, LayerAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from captum_tfa.attr.rows import Rows, row_chunks, rows_of
+from captum_tfa.attr.training_gradient import second_derivatives
+from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.scores import Score
+from captum_tfa.scores.losses import LossFn, OutputFn
+from captum_tfa.scores.selection import ParameterChoice
+
+LayerMap = Tensor | tuple[Tensor, ...]
+
+
+class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ignore[misc]
+    """The map ``∂S/∂A`` of a score, at the activation ``A`` of a layer for the training image.
+
+    The paper's layer map (appendix D.1) is its mean over channels, brought to the size of the
+    image: ``LayerAttribution.interpolate(map.mean(1, keepdim=True), image.shape[2:])``.
+
+    Args:
+        model: the trained model, in evaluation mode when maps are made. It is not changed.
+        layer: a module of the model, or a list of modules for several maps at once.
+        loss_fn: the loss of one example; ``None`` is cross-entropy. See `Score`.
+        output_fn: picks the output tensor out of what the model returns. See `Score`.
+        parameters: which parameters count; ``None`` is every trainable one. See `Score`.
+
+    Raises:
+        ValueError: the layer is not part of the model; otherwise as `Score`.
+    """
+
+    score_class: ClassVar[type[Score]]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: nn.Module | list[nn.Module],
+        loss_fn: LossFn | None = None,
+        output_fn: OutputFn | None = None,
+        parameters: ParameterChoice = None,
+    ) -> None:
+        score = self.score_class(model, loss_fn, output_fn, parameters)
+        LayerAttribution.__init__(self, score, layer)
+        GradientAttribution.__init__(self, score)
+        inside = set(model.modules())
+        for module in layer if isinstance(layer, list) else [layer]:
+            if not isinstance(module, nn.Module) or module not in inside:
+                raise ValueError(
+                    f"layer is {type(module).__name__}, which is not a module of the model; give "
+                    "for example model.layer4, or a list of modules of the model."
+                )
+
+    @log_usage()  # type: ignore[untyped-decorator]
+    @outside_inference_mode
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: object = None,
+        additional_forward_args: Any = None,
+        internal_batch_size: int | None = None,
+        attribute_to_layer_input: bool = False,
+    ) -> LayerMap | list[LayerMap]:
+        """Layer maps of training images for test images.
+
+        Args:
+            inputs: training images, as in `TrainingGradient.attribute`.
+            target: their labels, likewise.
+            additional_forward_args: the test side, likewise.
+            internal_batch_size: how many training images are worked on at once, likewise.
+            attribute_to_layer_input: map what goes into the layer instead of what comes out.
+
+        Returns:
+            A tensor of the shape of the layer's activation, ``[B, C, h, w]`` for an image; a
+            tuple if the layer gives several; a list of these if ``layer`` is a list.
+
+        Raises:
+            TypeError: as `TrainingGradient.attribute`, likewise ``ValueError`` and
+                ``RuntimeError``.
+        """
+        rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
+        chunks = row_chunks(self.forward_func, rows, internal_batch_size)
+        parts = [self._maps(chunk, attribute_to_layer_input) for chunk in chunks]
+        # From one list of layers a chunk to one list of chunks a layer.
+        maps = [_joined(list(layer)) for layer in zip(*parts, strict=True)]
+        return maps if isinstance(self.layer, list) else maps[0]
+
+    def _maps(self, rows: Rows, of_layer_input: bool) -> list[tuple[Tensor, ...]]:
+        """For each layer the maps of its activations."""
+        with second_derivatives():
+            maps, _ = compute_layer_gradients_and_eval(
+                lambda *train: rows.scores(self.forward_func, train),
+                self.layer if isinstance(self.layer, list) else [self.layer],
+                rows.train,
+                attribute_to_layer_input=of_layer_input,
+            )
+        return list(maps)
+
+
+def _joined(chunks: list[tuple[Tensor, ...]]) -> LayerMap:
+    joined = tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
+    return joined if len(joined) > 1 else joined[0]

@@ -1,0 +1,130 @@
+"""The rows of one `attribute` call: training images, each with its test image and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_tfa.scores import Score
+from captum_tfa.scores.pairing import as_labels, as_tensors, label_rows, matched
+
+_MOST_ROWS = 64
+_MOST_BYTES_ON_CPU = 2**30
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Training images and what goes with each of them, all with ``B`` rows.
+
+    Attributes:
+        train: the training images, one tensor for each input of the model.
+        test: the test images, likewise.
+        test_target: their labels, or ``None``.
+        train_target: the training images' labels, or ``None``.
+    """
+
+    train: tuple[Tensor, ...]
+    test: tuple[Tensor, ...]
+    test_target: Tensor | None
+    train_target: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.train[0])
+
+    def part(self, start: int, stop: int) -> Rows:
+        """The rows from ``start`` to before ``stop``."""
+        rows = slice(start, stop)
+        return Rows(
+            tuple(tensor[rows] for tensor in self.train),
+            tuple(tensor[rows] for tensor in self.test),
+            label_rows(self.test_target, rows),
+            label_rows(self.train_target, rows),
+        )
+
+    def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
+        """Scores ``[B]`` with these tensors in the place of the training images."""
+        return score(train, self.test, self.test_target, self.train_target)  # type: ignore[no-any-return]
+
+
+def rows_of(score: Score, inputs: object, target: object, additional: object) -> Rows:
+    """The rows that the arguments of `attribute` stand for.
+
+    Args:
+        score: the score that will be attributed.
+        inputs: training images, a tensor or a tuple of tensors.
+        target: their labels, or ``None``.
+        additional: Captum's ``additional_forward_args``: the test side.
+
+    Raises:
+        TypeError: inputs or labels of the wrong type, training images that are not floating point.
+        ValueError: no test image, too many arguments, labels given twice, rows that do not match.
+    """
+    device = next(score.model.parameters()).device
+    train = as_tensors(inputs, "inputs", device)
+    for tensor in train:
+        if not tensor.is_floating_point():
+            raise TypeError(
+                f"inputs is of type {tensor.dtype}, which has no gradient; give floating point "
+                "images, or map a layer that comes after it with a Layer... class."
+            )
+    batch = len(train[0])
+    test_inputs, test_target, train_target = _test_side(additional, target)
+    test = as_tensors(test_inputs, "The test input", device)
+    labels = as_labels(test_target, "The test label", device)
+    own = as_labels(train_target, "The training label (target)", device)
+    return Rows(
+        train,
+        tuple(matched(tensor, batch, "The test input") for tensor in test),
+        None if labels is None else matched(labels, batch, "The test label"),
+        None if own is None else matched(own, batch, "The training label (target)"),
+    )
+
+
+def _test_side(additional: Any, target: Any) -> tuple[Any, Any, Any]:
+    given = additional if isinstance(additional, tuple) else (additional,)
+    if not 1 <= len(given) <= 3 or given[0] is None:
+        raise ValueError(
+            "additional_forward_args must say which test image is explained: test_inputs, "
+            "(test_inputs, test_target) or (test_inputs, test_target, train_target); "
+            f"{'nothing' if additional is None else f'{len(given)} arguments'} came."
+        )
+    test_inputs, test_target, train_target = (*given, None, None)[:3]
+    if target is not None and train_target is not None:
+        raise ValueError(
+            "The training labels were given twice, as target and as the third of "
+            "additional_forward_args; give them once."
+        )
+    return test_inputs, test_target, train_target if target is None else target
+
+
+def row_chunks(score: Score, rows: Rows, size: int | None) -> Iterator[Rows]:
+    """The rows in chunks of ``size``, or of as many as fit when ``size`` is ``None``.
+
+    The first chunk is then a single row, and shows how much memory a row takes.
+
+    Raises:
+        ValueError: ``size`` is below 1.
+    """
+    if size is not None and size < 1:
+        raise ValueError(f"internal_batch_size is {size}; it must be at least 1, or None.")
+    start = 0
+    while start < len(rows):
+        step = size or score.rows_that_fit(_free_bytes(rows.train[0].device), _MOST_ROWS)
+        yield rows.part(start, start + step)
+        start += step
+
+
+def _free_bytes(device: torch.device) -> int:
+    """A quarter of the memory that is free; on a CPU, where more is no faster, at most 1 GiB."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] // 4)
+    try:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # not every system tells
+        free = 4 * _MOST_BYTES_ON_CPU
+    return min(free // 4, _MOST_BYTES_ON_CPU)

@@ -1,0 +1,121 @@
+"""What maps on the training image have in common: the score's gradient, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import torch
+from captum.attr import GradientAttribution
+from captum.log import log_usage
+from torch import Tensor, nn
+
+from captum_tfa.attr.rows import Rows, row_chunks, rows_of
+from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.scores import Score
+from captum_tfa.scores.losses import LossFn, OutputFn
+from captum_tfa.scores.selection import ParameterChoice
+
+
+class TrainingGradient(GradientAttribution):  # type: ignore[misc]
+    """The map ``M = ∂S/∂x_train`` of a score: which pixels of a training image matter.
+
+    To first order, ``M · dx`` is what a small change ``dx`` of the training image does to its
+    influence on the test image. The usual picture is ``|M|`` summed over channels, and it is
+    noisy: wrap the method in ``captum.attr.NoiseTunnel`` (SmoothGrad), as the paper does.
+
+    Args:
+        model: the trained model, in evaluation mode when maps are made. It is not changed.
+        loss_fn: the loss of one example; ``None`` is cross-entropy. See `Score`.
+        output_fn: picks the output tensor out of what the model returns. See `Score`.
+        parameters: which parameters count; ``None`` is every trainable one. See `Score`.
+
+    Attributes:
+        forward_func: the score, a module of its own that any Captum method can attribute.
+    """
+
+    score_class: ClassVar[type[Score]]
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFn | None = None,
+        output_fn: OutputFn | None = None,
+        parameters: ParameterChoice = None,
+    ) -> None:
+        super().__init__(self.score_class(model, loss_fn, output_fn, parameters))
+
+    @log_usage()  # type: ignore[untyped-decorator]
+    @outside_inference_mode
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: object = None,
+        additional_forward_args: Any = None,
+        internal_batch_size: int | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Maps of training images for test images.
+
+        Args:
+            inputs: training images ``[B, ...]``; a tuple for models with several inputs.
+            target: labels of the training images: integers ``[B]`` (or one number for all) for
+                cross-entropy, as the loss takes them otherwise. ``None``: what the model itself
+                predicts; the true labels are what one normally wants to pass.
+            additional_forward_args: the test side: ``test_inputs``, or
+                ``(test_inputs, test_target)``, or ``(test_inputs, test_target, train_target)``
+                with the training labels here instead of in ``target``. Test images are
+                ``[B, ...]``, or ``[1, ...]`` for all training images; a model with several inputs
+                takes them as a tuple inside this tuple. A missing test label is what the model
+                itself predicts.
+            internal_batch_size: how many training images (noise samples, when wrapped) are
+                worked on at once; memory grows with it, results do not depend on it. ``None``
+                starts with one and then takes as many as fit in a quarter of the free memory,
+                at most 64.
+
+        Returns:
+            Maps of the shape of ``inputs``; a tuple if ``inputs`` is one.
+
+        Raises:
+            TypeError: inputs or labels of the wrong type.
+            ValueError: see `Score.forward`; a missing test image; labels given twice; a batch size
+                below 1; inputs that are not floating point.
+            RuntimeError: see `Score.forward`; an operation of the model that cannot be
+                differentiated twice.
+        """
+        rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
+        chunks = row_chunks(self.forward_func, rows, internal_batch_size)
+        maps = [self._maps(chunk) for chunk in chunks]
+        joined = tuple(torch.cat(parts) for parts in zip(*maps, strict=True))
+        return joined if isinstance(inputs, tuple) else joined[0]
+
+    def _maps(self, rows: Rows) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            train = tuple(tensor.detach().requires_grad_() for tensor in rows.train)
+            scores = rows.scores(self.forward_func, train)
+            if not scores.requires_grad:
+                raise RuntimeError(
+                    "The score does not depend on the training image: the model computes its "
+                    "features under torch.no_grad() or detaches them. Let gradients through."
+                )
+            with second_derivatives():
+                maps = torch.autograd.grad(scores.sum(), train, allow_unused=True)
+        return tuple(
+            torch.zeros_like(tensor) if part is None else part
+            for tensor, part in zip(rows.train, maps, strict=True)
+        )
+
+
+@contextmanager
+def second_derivatives() -> Iterator[None]:
+    """Say what to do when an operation of the model cannot be differentiated twice."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "derivative for" not in str(error) and "double back" not in str(error).lower():
+            raise
+        raise RuntimeError(
+            "A map is a second derivative, and an operation of the model has none "
+            f"({str(error).splitlines()[0]}). Replace that operation, restrict the score to "
+            "layers behind it with `parameters=`, or map the model's later layers only."
+        ) from error
