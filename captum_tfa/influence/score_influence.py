@@ -1,0 +1,138 @@
+"""Rank a training set by a score: which training examples matter for these test examples?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from captum.influence import DataInfluence
+from captum.influence._core.tracincp import KMostInfluentialResults
+from captum.log import log_usage
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+from captum_tfa.influence.batches import Batch, in_order, split
+from captum_tfa.scores import Score, TestGradients
+
+
+class ScoreInfluence(DataInfluence):  # type: ignore[misc]
+    """The score of every training example for each of several test examples.
+
+    Args:
+        score: `GradCosScore`, `GradDotScore`, or any other `Score` of a trained model.
+        train_dataset: pairs ``(input, label)`` in a fixed order: a dataset, or a ``DataLoader``
+            that does not shuffle and drops nothing. A model with several inputs takes
+            ``((input, input, ...), label)``.
+        batch_size: training examples a pass, for a dataset; memory grows with it.
+        num_workers: processes that load a dataset's examples; 0 loads in this one.
+        show_progress: whether a progress bar is shown unless a call says otherwise.
+
+    Raises:
+        TypeError: ``score`` or ``train_dataset`` is of the wrong kind.
+        ValueError: a loader that shuffles or drops examples, or a ``batch_size`` below 1.
+    """
+
+    def __init__(
+        self,
+        score: Score,
+        train_dataset: Dataset[Any] | DataLoader[Any],
+        batch_size: int = 64,
+        num_workers: int = 0,
+        show_progress: bool = False,
+    ) -> None:
+        if not isinstance(score, Score):
+            raise TypeError(
+                f"score is a {type(score).__name__}; it must be a score such as "
+                "GradCosScore(model)."
+            )
+        self.score, self.model = score, score.model
+        self.train_dataset = train_dataset
+        self.show_progress = show_progress
+        self._loader = in_order(train_dataset, batch_size, num_workers)
+
+    @log_usage()  # type: ignore[untyped-decorator]
+    def influence(
+        self,
+        inputs: Any,
+        k: int | None = None,
+        proponents: bool = True,
+        show_progress: bool | None = None,
+    ) -> Tensor | KMostInfluentialResults:
+        """Scores of the training examples for test examples.
+
+        Args:
+            inputs: test images ``[Q, ...]``, or ``(test_images, labels)``. Labels are as in
+                `Score.forward`; without them each test image is explained for what the model
+                itself predicts. A model with several inputs takes ``((input, ...), labels)``,
+                where labels may be ``None``.
+            k: how many of the most influential training examples to return; ``None`` returns
+                the score of every one. With ``k`` memory does not grow with the training set.
+            proponents: with ``k``, whether the highest scores come first (helpful examples) or
+                the lowest (opponents, harmful ones).
+            show_progress: overrides the constructor's.
+
+        Returns:
+            Without ``k`` scores ``[Q, N]`` in the order of the training set. With ``k``
+            ``KMostInfluentialResults(indices, influence_scores)``, each ``[Q, min(k, N)]``. On the
+            CPU.
+
+        Raises:
+            TypeError: training data that are no pairs.
+            ValueError: ``k`` below 1, no training example; otherwise see `Score.forward`.
+        """
+        if k is not None and k < 1:
+            raise ValueError(f"k is {k}; it must be at least 1, or None for all scores.")
+        test_inputs, test_target = split(inputs)
+        tests = self.score.test_gradients(test_inputs, test_target)
+        parts = self._scores(tests, show_progress)
+        if k is None:
+            return torch.cat(list(parts), dim=1)
+        return _most_influential(parts, k, proponents)
+
+    @log_usage()  # type: ignore[untyped-decorator]
+    def self_influence(self, show_progress: bool | None = None) -> Tensor:
+        """The score of each training example for itself, ``[N]``, on the CPU.
+
+        For grad-dot this is the squared gradient norm: the highest values are atypical or
+        mislabelled examples. For grad-cos it is 1 by definition.
+
+        Args:
+            show_progress: overrides the constructor's.
+        """
+        parts = [
+            self.score.of_itself(batch.inputs, batch.labels).cpu()
+            for batch in self._batches("self-influence", show_progress)
+        ]
+        return torch.cat(parts)
+
+    def _scores(self, tests: TestGradients, show_progress: bool | None) -> Iterator[Tensor]:
+        """Scores ``[Q, B]`` of one batch of training examples after the other."""
+        for batch in self._batches("ranking", show_progress):
+            yield self.score.against(batch.inputs, batch.labels, tests).T.cpu()
+
+    def _batches(self, what: str, show_progress: bool | None) -> Iterator[Batch]:
+        shown = self.show_progress if show_progress is None else show_progress
+        device = next(self.model.parameters()).device
+        found = False
+        for batch in tqdm(self._loader, desc=what, unit="batch", disable=not shown):
+            found = True
+            yield Batch.of(batch, device)
+        if not found:
+            raise ValueError("The training set is empty; there is nothing to rank.")
+
+
+def _most_influential(parts: Iterator[Tensor], k: int, proponents: bool) -> KMostInfluentialResults:
+    """The ``k`` best of a stream of scores; of equal scores the earlier example comes first."""
+    best = KMostInfluentialResults(torch.empty(0), torch.empty(0))
+    seen = 0
+    for scores in parts:
+        indices = torch.arange(seen, seen + scores.shape[1]).expand_as(scores)
+        if seen:
+            indices = torch.cat([best.indices, indices], 1)
+            scores = torch.cat([best.influence_scores, scores], 1)
+        seen = int(indices.max()) + 1
+        order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
+        best = KMostInfluentialResults(indices.gather(1, order), scores.gather(1, order))
+    return best
