@@ -18,11 +18,10 @@ from torch import Tensor, nn
 import captum_tfa.gradients.rules  # noqa: F401  registers the layer types
 from captum_tfa.gradients.hookless import hookless
 from captum_tfa.gradients.modes import differentiating
+from captum_tfa.gradients.rule import Products, TestGradient
 from captum_tfa.gradients.terms import Term, TermCollector, whole
-from captum_tfa.gradients.uses import ParameterUses, Use, products_of
-
-Gradients = Mapping[str, Tensor]
-"""Gradients of M examples by parameter name, each ``[M, *parameter.shape]``."""
+from captum_tfa.gradients.test_gradients import TestGradients
+from captum_tfa.gradients.uses import ParameterUses, Use
 
 Loss = Callable[[Any, Tensor | None], Tensor]
 """From the model's output and the labels to the loss of each example, ``[B]``."""
@@ -45,38 +44,36 @@ class ParameterGradients:
         #: Memory that one differentiable example takes; unknown, and so huge, before the first.
         self.bytes_per_example = 2**62
 
-    def of(self, inputs: Sequence[Tensor], target: Tensor | None) -> dict[str, Tensor]:
-        """The gradients themselves, one example after the other and without a graph.
+    def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[TestGradients]:
+        """The gradients of test examples, one example after the other, without graph and hooks.
 
         Args:
             inputs: the model's input tensors, each ``[M, ...]``.
             target: labels ``[M, ...]``, or ``None`` for the loss's own choice.
 
         Returns:
-            For each chosen parameter ``[M, *shape]``.
+            For each example its gradients, ``M = 1``.
         """
-        model, chosen = hookless(self.model), self.choose()
-        rows: dict[str, list[Tensor]] = {name: [] for name in chosen}
+        model = hookless(self.model)
+        found = []
         for row in range(len(inputs[0])):
             one = [tensor[row : row + 1] for tensor in inputs]
             label = None if target is None else target[row : row + 1]
-            with differentiating(one[0].device):
-                losses = self.loss(model(*one), label)
-                gradients = torch.autograd.grad(
-                    losses.sum(), list(chosen.values()), allow_unused=True
-                )
-            for (name, parameter), gradient in zip(chosen.items(), gradients, strict=True):
-                rows[name].append(torch.zeros_like(parameter) if gradient is None else gradient)
-        return {name: torch.stack(gradients) for name, gradients in rows.items()}
+            terms = self._terms(model, one, label, False)
+            with torch.no_grad():
+                squares = _summed(terms, {}, None).squares
+            gradients = {name: term.constant() for name, term in terms.items()}
+            found.append(TestGradients(gradients, squares))
+        return found
 
     def products(
         self,
         inputs: Sequence[Tensor],
         target: Tensor | None,
-        tests: Gradients,
+        tests: TestGradients,
         rows: Tensor | None,
         differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Products:
         """Inner products of examples' gradients with test gradients, and squared norms.
 
         Args:
@@ -87,27 +84,33 @@ class ParameterGradients:
                 example with every test gradient.
             differentiable: keep a graph, so that the results can be differentiated with respect
                 to ``inputs`` and to activations of this forward pass.
-
-        Returns:
-            Inner products, ``[B]`` (``[B, M]`` when ``rows`` is ``None``), and ``‖g‖²``, ``[B]``.
         """
-        return self._products(self.model, inputs, target, tests, rows, differentiable)
+        terms = self._terms(self.model, inputs, target, differentiable)
+        with torch.set_grad_enabled(differentiable):
+            return _summed(terms, tests.by_name, rows)
+
+    def squares(self, inputs: Sequence[Tensor], target: Tensor | None) -> Tensor:
+        """``‖g‖²`` of each example, ``[B]``, without graph and hooks."""
+        terms = self._terms(hookless(self.model), inputs, target, False)
+        with torch.no_grad():
+            return _summed(terms, {}, None).squares
 
     def rank_products(
-        self, inputs: Sequence[Tensor], target: Tensor | None, tests: Gradients
-    ) -> tuple[Tensor, Tensor]:
+        self, inputs: Sequence[Tensor], target: Tensor | None, tests: TestGradients
+    ) -> Products:
         """`products` of every example with every test gradient, without graph and hooks."""
-        return self._products(hookless(self.model), inputs, target, tests, None, False)
+        terms = self._terms(hookless(self.model), inputs, target, False)
+        with torch.no_grad():
+            return _summed(terms, tests.by_name, None)
 
-    def _products(
+    def _terms(
         self,
         model: nn.Module,
         inputs: Sequence[Tensor],
         target: Tensor | None,
-        tests: Gradients,
-        rows: Tensor | None,
         differentiable: bool,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> dict[str, Term]:
+        """One forward pass and the deltas at every use of a chosen parameter in it."""
         chosen, parameters = self.choose(), list(self.model.parameters())
         with differentiating(inputs[0].device):
             with ParameterUses(chosen, parameters) as record:
@@ -122,30 +125,22 @@ class ParameterGradients:
             uses = record.uses + [whole(name, parameter) for name, parameter in chosen.items()]
             terms = self._collector.terms(uses, losses, differentiable)
             self.bytes_per_example = _bytes_per_example(record.uses, terms, len(losses))
-        with torch.set_grad_enabled(differentiable):
-            products = [
-                _products_of_parameter(parts, tests[name], rows) for name, parts in terms.items()
-            ]
-            inner, squares = zip(*products, strict=True)
-            return torch.stack(inner).sum(0), torch.stack(squares).sum(0)
+        return terms
 
 
-def _products_of_parameter(
-    terms: Sequence[Term], tests: Tensor, rows: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """One parameter's share of the inner products and squared norms."""
-    if len(terms) == 1:
-        return terms[0].products(tests, rows)
-    # Used in several places: the norm of a sum needs the sum itself.
-    total = terms[0].gradient()
-    for term in terms[1:]:
-        total = total + term.gradient()
-    return products_of(total, tests, rows)
+def _summed(
+    terms: Mapping[str, Term], tests: Mapping[str, TestGradient], rows: Tensor | None
+) -> Products:
+    """The products of whole gradients: the sums over the parameters."""
+    products = [term.products(tests.get(name), rows) for name, term in terms.items()]
+    squares = torch.stack([part.squares for part in products]).sum(0)
+    inner = [part.inner for part in products if part.inner is not None]
+    return Products(torch.stack(inner).sum(0) if inner else None, squares)
 
 
-def _bytes_per_example(uses: Sequence[Use], terms: Mapping[str, Sequence[Term]], batch: int) -> int:
+def _bytes_per_example(uses: Sequence[Use], terms: Mapping[str, Term], batch: int) -> int:
     """About what the graph of one example takes: activations, deltas, and their adjoints."""
-    if any(not term.separable for parts in terms.values() for term in parts):
+    if not all(term.separable for term in terms.values()):
         return 2**62  # a batch of such a model costs a backward pass for each example
     tensors = [tensor for use in uses for tensor in use.inputs]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)

@@ -11,21 +11,28 @@ from torch import Tensor, nn
 from torch.autograd.graph import get_gradient_edge
 
 from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
-from captum_tfa.gradients.uses import Rule, Use
+from captum_tfa.gradients.rule import Products, Rule, TestGradient, products_of
+from captum_tfa.gradients.uses import Use
 
 
 class Term(Protocol):
     """What one use of a parameter adds to the gradients of ``B`` examples."""
 
-    #: Whether one backward pass served all examples.
-    separable: ClassVar[bool]
+    @property
+    def separable(self) -> bool:
+        """Whether one backward pass served all examples."""
+        ...
 
     def gradient(self) -> Tensor:
         """``[B, *parameter.shape]``."""
         ...
 
-    def products(self, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    def products(self, tests: TestGradient | None, rows: Tensor | None) -> Products:
         """As `Rule.products`."""
+        ...
+
+    def constant(self) -> TestGradient:
+        """The term as the gradient of test examples, without a graph."""
         ...
 
 
@@ -42,8 +49,12 @@ class _Separable:
     def gradient(self) -> Tensor:
         return self.rule.gradient(self.inputs, self.delta)
 
-    def products(self, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    def products(self, tests: TestGradient | None, rows: Tensor | None) -> Products:
         return self.rule.products(self.inputs, self.delta, tests, rows)
+
+    def constant(self) -> TestGradient:
+        inputs = tuple(tensor.detach() for tensor in self.inputs)
+        return TestGradient(self.rule, inputs, self.delta.detach())
 
 
 @dataclass(frozen=True)
@@ -57,13 +68,31 @@ class _Shared:
     def gradient(self) -> Tensor:
         return torch.cat([example.gradient() for example in self.examples])
 
-    def products(self, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-        parts = [
-            example.products(tests, None if rows is None else rows[index : index + 1])
-            for index, example in enumerate(self.examples)
-        ]
-        inner, squares = zip(*parts, strict=True)
-        return torch.cat(inner), torch.cat(squares)
+    def products(self, tests: TestGradient | None, rows: Tensor | None) -> Products:
+        return products_of(self.gradient(), tests, rows)
+
+    def constant(self) -> TestGradient:
+        return TestGradient(None, (), self.gradient().detach())
+
+
+@dataclass(frozen=True)
+class _Sum:
+    """A parameter that is used in several places: the norm of a sum needs the sum itself."""
+
+    terms: tuple[Term, ...]
+
+    @property
+    def separable(self) -> bool:
+        return all(term.separable for term in self.terms)
+
+    def gradient(self) -> Tensor:
+        total = self.terms[0].gradient()
+        for term in self.terms[1:]:
+            total = total + term.gradient()
+        return total
+
+    products = _Shared.products
+    constant = _Shared.constant
 
 
 class _WholeGradient(Rule):
@@ -90,10 +119,8 @@ class TermCollector:
     def __init__(self) -> None:
         self._layouts: dict[tuple[object, ...], list[Layout]] = {}
 
-    def terms(
-        self, uses: Sequence[Use], losses: Tensor, differentiable: bool
-    ) -> dict[str, list[Term]]:
-        """The terms of each parameter that the losses depend on.
+    def terms(self, uses: Sequence[Use], losses: Tensor, differentiable: bool) -> dict[str, Term]:
+        """The gradient of each parameter that the losses depend on, as terms.
 
         Args:
             uses: what a forward pass recorded.
@@ -101,7 +128,7 @@ class TermCollector:
             differentiable: keep the graph of the deltas.
 
         Returns:
-            Terms by parameter name.
+            One term, or the sum of several, by parameter name.
 
         Raises:
             RuntimeError: the losses depend on no recorded parameter.
@@ -133,22 +160,28 @@ class TermCollector:
             else:
                 term = _separable(use, delta, len(losses), layout)
             found.setdefault(use.name, []).append(term)
-        return found
+        return {
+            name: terms[0] if len(terms) == 1 else _Sum(tuple(terms))
+            for name, terms in found.items()
+        }
 
     def _layouts_of(self, live: Sequence[tuple[Use, Tensor]], losses: Tensor) -> list[Layout]:
         batch = len(losses)
         if batch == 1:
             return [Layout.EXAMPLE_FIRST] * len(live)
         pattern = tuple(_pattern(use, batch) for use, _ in live)
-        if pattern not in self._layouts:
-            weights = example_weights(batch, losses)
-            uses = [use for use, _ in live]
-            weighted = _deltas((weights * losses).sum(), uses, differentiable=False)
-            self._layouts[pattern] = [
-                layout_of(delta, _zero_if_none(other, delta), weights, _leading(use))
-                for (use, delta), other in zip(live, weighted, strict=True)
-            ]
-        return self._layouts[pattern]
+        if pattern in self._layouts:
+            return self._layouts[pattern]
+        weights = example_weights(batch, losses)
+        uses = [use for use, _ in live]
+        weighted = _deltas((weights * losses).sum(), uses, differentiable=False)
+        layouts = [
+            layout_of(delta, _zero_if_none(other, delta), weights, _leading(use))
+            for (use, delta), other in zip(live, weighted, strict=True)
+        ]
+        if all(delta.any() for _, delta in live):  # a delta of zeros has told nothing
+            self._layouts[pattern] = layouts
+        return layouts
 
 
 def _leading(use: Use) -> int:

@@ -18,7 +18,6 @@ other function keeps its place in the graph, and its gradient is taken there.
 from __future__ import annotations
 
 import types
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -29,60 +28,13 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
+from captum_tfa.gradients.rule import Rule
+
 Recorded = Callable[..., Any]
 MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 
 _RECORDED: dict[Callable[..., Any], Recorded] = {}
 _REWRITTEN: dict[Callable[..., Any], Callable[..., Tensor]] = {}
-
-
-class Rule(ABC):
-    """How one parameter's gradient follows from an activation and a delta.
-
-    Every tensor that a rule is given has the example first: ``[B, r, ...]``, where ``r`` counts
-    the positions that the function's leading dimensions hold for one example (tokens of a
-    linear layer; 1 for most convolutions).
-    """
-
-    #: How many leading dimensions of the function's output enumerate positions; the rest is
-    #: what one position holds. Negative values count from the end, as in slicing.
-    leading: int = 1
-
-    def positions(self, shape: torch.Size) -> int:
-        """How many leading dimensions of an output of this shape enumerate positions."""
-        return self.leading if self.leading >= 0 else len(shape) + self.leading
-
-    @abstractmethod
-    def gradient(self, inputs: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        """The gradient of each example, ``[B, *parameter.shape]``."""
-
-    def products(
-        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: Tensor, rows: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
-        """Inner products with test gradients, and squared norms.
-
-        Args:
-            inputs: the recorded activations, each ``[B, r, ...]``.
-            delta: the gradient of the loss at the output, ``[B, r, ...]``.
-            tests: test gradients, ``[M, *parameter.shape]``.
-            rows: for each example the test gradient it is paired with, ``[B]``; ``None``
-                pairs every example with every test gradient.
-
-        Returns:
-            Inner products, ``[B]`` (``[B, M]`` when ``rows`` is ``None``), and ``‖g‖²``, ``[B]``.
-        """
-        return products_of(self.gradient(inputs, delta), tests, rows)
-
-
-def products_of(gradient: Tensor, tests: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-    """`Rule.products` from gradients that are at hand, ``[B, *parameter.shape]``."""
-    flat, tests = gradient.flatten(1), tests.flatten(1)
-    squares = (flat * flat).sum(1)
-    if rows is None:
-        return flat @ tests.T, squares
-    if len(tests) == 1:
-        return flat @ tests[0], squares
-    return (flat * tests[rows]).sum(1), squares
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
+from captum_tfa.gradients import TestGradients
 from captum_tfa.influence.batches import Batch, in_order, split
-from captum_tfa.scores import Score, TestGradients
+from captum_tfa.scores import Score
 
 
 class ScoreInfluence(DataInfluence):  # type: ignore[misc]

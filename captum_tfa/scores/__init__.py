@@ -2,14 +2,13 @@
 
 from captum_tfa.scores.grad_cos import GradCosScore
 from captum_tfa.scores.grad_dot import GradDotScore
-from captum_tfa.scores.score import Score, TestGradients, ZeroGradientWarning
+from captum_tfa.scores.score import Score, ZeroGradientWarning
 from captum_tfa.scores.validate import validate
 
 __all__ = [
     "GradCosScore",
     "GradDotScore",
     "Score",
-    "TestGradients",
     "ZeroGradientWarning",
     "validate",
 ]

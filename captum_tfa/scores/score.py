@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from captum_tfa.gradients import Gradients, ParameterGradients, outside_inference_mode
+from captum_tfa.gradients import ParameterGradients, TestGradients, outside_inference_mode
+from captum_tfa.gradients.rule import Products
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.scores.pairing import Inputs, as_labels, as_tensors, distinct, label_rows, matched
@@ -24,21 +24,6 @@ from captum_tfa.scores.validate import validate
 
 class ZeroGradientWarning(UserWarning):
     """An example is fitted perfectly: its gradient is zero, and so are its scores."""
-
-
-@dataclass(frozen=True)
-class TestGradients:
-    """Parameter gradients of ``M`` test examples, constants.
-
-    Attributes:
-        gradients: by parameter name, each ``[M, *shape]``.
-        squares: squared norms, ``[M]``.
-    """
-
-    __test__ = False  # no test case, whatever pytest thinks of the name
-
-    gradients: Gradients
-    squares: Tensor
 
 
 class Score(nn.Module, ABC):
@@ -135,14 +120,14 @@ class Score(nn.Module, ABC):
         if test_labels is not None:
             test_labels = matched(test_labels, batch, "test_target")
         tests, rows = self._paired(test, test_labels)
-        inner, squares = self._gradients.products(
+        products = self._gradients.products(
             [_differentiated(tensor) if differentiable else tensor for tensor in train],
             self._train_labels(train_target, batch, device),
-            tests.gradients,
+            tests,
             rows,
             differentiable,
         )
-        return self._combined(inner, squares, tests.squares[rows])
+        return self._combined(products, tests.squares[rows])
 
     @outside_inference_mode
     def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> TestGradients:
@@ -158,10 +143,7 @@ class Score(nn.Module, ABC):
         if labels is not None:
             labels = matched(labels, len(inputs[0]), "test_target")
         tests, rows = self._paired(inputs, labels)
-        return TestGradients(
-            {name: gradient[rows] for name, gradient in tests.gradients.items()},
-            tests.squares[rows],
-        )
+        return tests if len(tests.squares) == len(rows) else tests.select(rows)
 
     @outside_inference_mode
     def against(self, train_inputs: Inputs, train_target: object, tests: TestGradients) -> Tensor:
@@ -178,8 +160,8 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = self._train_labels(train_target, len(inputs[0]), device)
-        inner, squares = self._gradients.rank_products(inputs, labels, tests.gradients)
-        return self._combined(inner, squares[:, None], tests.squares[None])
+        inner, squares = self._gradients.rank_products(inputs, labels, tests)
+        return self._combined(Products(inner, squares[:, None]), tests.squares[None])
 
     @outside_inference_mode
     def of_itself(self, train_inputs: Inputs, train_target: object = None) -> Tensor:
@@ -192,12 +174,8 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = self._train_labels(train_target, len(inputs[0]), device)
-        nothing = {
-            name: parameter.new_zeros(0, *parameter.shape)
-            for name, parameter in choose(self.model, self._choice).items()
-        }
-        squares = self._gradients.rank_products(inputs, labels, nothing)[1]
-        return self._combined(squares, squares, squares)
+        squares = self._gradients.squares(inputs, labels)
+        return self._combined(Products(squares, squares), squares)
 
     def rows_that_fit(self, memory: int, most: int) -> int:
         """How many examples' differentiable scores fit in so many bytes, as far as is known.
@@ -224,18 +202,19 @@ class Score(nn.Module, ABC):
         columns = [*test] if labels is None else [*test, labels]
         first, rows, contents = distinct(columns)
 
-        def compute(wanted: list[int]) -> Gradients:
+        def compute(wanted: list[int]) -> list[TestGradients]:
             chosen = [first[index] for index in wanted]
-            return self._gradients.of(
+            return self._gradients.of_tests(
                 [tensor[chosen].detach() for tensor in test], label_rows(labels, chosen)
             )
 
-        gradients = self._memory.recall(self, contents, compute)
-        squares = sum((gradient * gradient).flatten(1).sum(1) for gradient in gradients.values())
-        assert isinstance(squares, Tensor)  # there is at least one parameter
-        return TestGradients(gradients, squares), torch.tensor(rows, device=squares.device)
+        tests = self._memory.recall(self, contents, compute)
+        return tests, torch.tensor(rows, device=tests.squares.device)
 
-    def _combined(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
+    def _combined(self, products: Products, test_squares: Tensor) -> Tensor:
+        inner, train_squares = products
+        if inner is None:  # not one parameter on which both losses depend
+            inner = torch.zeros_like(train_squares * test_squares)
         for which, squares in (("training", train_squares), ("test", test_squares)):
             finite = squares.detach().isfinite()
             if not bool(finite.all()):

@@ -11,9 +11,9 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from captum_tfa.gradients import Gradients
+from captum_tfa.gradients import TestGradients
 
 
 class TestMemory:
@@ -22,38 +22,33 @@ class TestMemory:
     __test__ = False  # no test case, whatever pytest thinks of the name
 
     def __init__(self) -> None:
-        self._latest: tuple[object, dict[bytes, dict[str, Tensor]]] = (None, {})
+        self._latest: tuple[object, dict[bytes, TestGradients]] = (None, {})
 
     def recall(
         self,
         owner: nn.Module,
         contents: Sequence[bytes],
-        compute: Callable[[list[int]], Gradients],
-    ) -> Gradients:
+        compute: Callable[[list[int]], list[TestGradients]],
+    ) -> TestGradients:
         """The gradients of test examples, computed where they are not remembered.
 
         Args:
             owner: the module that the gradients depend on.
-            contents: what each test example consists of.
-            compute: from indices into ``contents`` to gradients, ``[len(indices), *shape]``.
+            contents: what each of ``M`` test examples consists of.
+            compute: from indices into ``contents`` to the gradients of each.
 
         Returns:
-            Gradients by parameter name, ``[len(contents), *shape]``.
+            The gradients of all ``M``.
         """
         state = _state(owner)
         keys = [hashlib.sha256(content).digest() for content in contents]
         then, remembered = self._latest
         known = dict(remembered) if then == state else {}
         missing = [index for index, key in enumerate(keys) if key not in known]
-        if missing:
-            computed = compute(missing)
-            for position, index in enumerate(missing):
-                known[keys[index]] = {name: rows[position] for name, rows in computed.items()}
-        known = {key: known[key] for key in keys}
-        self._latest = state, known
-        if len(keys) == 1:
-            return {name: row.unsqueeze(0) for name, row in known[keys[0]].items()}
-        return {name: torch.stack([known[key][name] for key in keys]) for name in known[keys[0]]}
+        computed = compute(missing) if missing else []
+        known.update((keys[index], one) for index, one in zip(missing, computed, strict=True))
+        self._latest = state, {key: known[key] for key in keys}
+        return TestGradients.joined([known[key] for key in keys])
 
 
 def _state(owner: nn.Module) -> tuple[object, ...]:

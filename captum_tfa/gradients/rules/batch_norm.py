@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.gradients.rule import Rule
 from captum_tfa.gradients.rules.sums import ChannelSum
-from captum_tfa.gradients.uses import ParameterUses, Rule, records
+from captum_tfa.gradients.uses import ParameterUses, records
 
 
 class BatchNormWeight(Rule):

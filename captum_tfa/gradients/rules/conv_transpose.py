@@ -1,8 +1,4 @@
-"""Transposed convolutions: a convolution whose input and output have changed places.
-
-So ``g_W`` is a convolution's weight gradient with the delta as its activation and the activation
-as its delta.
-"""
+"""Transposed convolutions: convolutions with their two sides exchanged."""
 
 from __future__ import annotations
 
@@ -12,21 +8,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_tfa.gradients.rules.convolution import ConvolutionWeight, Sizes, sizes
-from captum_tfa.gradients.rules.sums import ChannelSum
-from captum_tfa.gradients.uses import ParameterUses, Rule, records
-
-
-class TransposedConvolutionWeight(Rule):
-    """Weight ``[C, O / groups, *kernel]`` of a transposed convolution."""
-
-    leading = 1
-
-    def __init__(self, mirrored: ConvolutionWeight) -> None:
-        self.mirrored = mirrored
-
-    def gradient(self, inputs: tuple[Tensor, ...], delta: Tensor) -> Tensor:
-        return self.mirrored.gradient((delta,), inputs[0])
+from captum_tfa.gradients.rules.convolution import Geometry, Sizes, convolve, sizes
+from captum_tfa.gradients.uses import ParameterUses, records
 
 
 def _recorded(convolution: Callable[..., Tensor], spatial: int) -> Callable[..., Tensor]:
@@ -41,20 +24,19 @@ def _recorded(convolution: Callable[..., Tensor], spatial: int) -> Callable[...,
         groups: int = 1,
         dilation: Sizes = 1,
     ) -> Tensor:
-        settings = (stride, padding, output_padding, groups, dilation)
         if input.ndim != spatial + 2:  # a single example without a batch dimension
-            return convolution(input, weight, bias, *settings)
-        output = convolution(input, uses.constant(weight), uses.constant(bias), *settings)
-        rule = TransposedConvolutionWeight(
-            ConvolutionWeight(
-                weight.shape,
-                sizes(stride, spatial),
-                [(amount, amount) for amount in sizes(padding, spatial)],
-                sizes(dilation, spatial),
-                groups,
+            return convolution(
+                input, weight, bias, stride, padding, output_padding, groups, dilation
             )
+        geometry = Geometry(
+            sizes(stride, spatial),
+            sizes(padding, spatial),
+            sizes(dilation, spatial),
+            transposed=True,
+            output_padding=sizes(output_padding, spatial),
+            groups=groups,
         )
-        return uses.record(output, (weight, rule, (input,)), (bias, ChannelSum(scale=False), ()))
+        return convolve(uses, input, weight, bias, geometry)
 
     return recorded
 

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_tfa.gradients.uses import ParameterUses, Rule, records
+from captum_tfa.gradients.rule import Rule
+from captum_tfa.gradients.uses import ParameterUses, records
 
 
 class BroadcastParameter(Rule):

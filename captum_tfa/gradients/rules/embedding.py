@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_tfa.gradients.uses import ParameterUses, Rule, records
+from captum_tfa.gradients.rule import Rule
+from captum_tfa.gradients.uses import ParameterUses, records
 
 
 class EmbeddingWeight(Rule):

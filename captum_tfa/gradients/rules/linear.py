@@ -5,17 +5,24 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.gradients.gram import GramRule
 from captum_tfa.gradients.rules.sums import LastDimensionsSum
-from captum_tfa.gradients.uses import ParameterUses, Rule, records
+from captum_tfa.gradients.uses import ParameterUses, records
 
 
-class LinearWeight(Rule):
+class LinearWeight(GramRule):
     """Weight ``[O, K]`` of a linear map from activations ``[B, T, K]`` to deltas ``[B, T, O]``."""
 
     leading = -1
 
     def gradient(self, inputs: tuple[Tensor, ...], delta: Tensor) -> Tensor:
         return delta.transpose(1, 2) @ inputs[0]
+
+    def sizes(self, inputs: tuple[Tensor, ...], delta: Tensor) -> tuple[int, int, int]:
+        return delta.shape[1], inputs[0].shape[2], delta.shape[2]
+
+    def factors(self, inputs: tuple[Tensor, ...], delta: Tensor) -> tuple[Tensor, Tensor]:
+        return inputs[0].unsqueeze(1), delta.unsqueeze(1)
 
 
 @records(F.linear)

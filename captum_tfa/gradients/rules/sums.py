@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captum_tfa.gradients.uses import Rule
+from captum_tfa.gradients.rule import Rule
 
 
 class LastDimensionsSum(Rule):

@@ -1,0 +1,58 @@
+"""Gradients of test examples: constants with which those of training examples are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from captum_tfa.gradients.rule import TestGradient
+
+
+@dataclass(frozen=True)
+class TestGradients:
+    """The parameter gradients of ``M`` test examples.
+
+    Attributes:
+        by_name: for each parameter on which a loss depends.
+        squares: ``‖g‖²``, ``[M]``.
+    """
+
+    __test__ = False
+
+    by_name: Mapping[str, TestGradient]
+    squares: Tensor
+
+    def select(self, rows: Tensor) -> TestGradients:
+        """Some of the test examples, or some more than once."""
+        selected = {name: gradient.select(rows) for name, gradient in self.by_name.items()}
+        return TestGradients(selected, self.squares[rows])
+
+    @classmethod
+    def joined(cls, parts: Sequence[TestGradients]) -> TestGradients:
+        """The gradients of several sets of test examples, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        names = dict.fromkeys(name for part in parts for name in part.by_name)
+        return cls(
+            {name: _joined(name, parts) for name in names},
+            torch.cat([part.squares for part in parts]),
+        )
+
+
+def _joined(name: str, parts: Sequence[TestGradients]) -> TestGradient:
+    gradients = [part.by_name.get(name) for part in parts]
+    known = [gradient for gradient in gradients if gradient is not None]
+    if len(known) == len(parts) and all(gradient.rule is not None for gradient in known):
+        inputs = zip(*(gradient.inputs for gradient in known), strict=True)
+        return TestGradient(
+            known[0].rule,
+            tuple(torch.cat(tensors) for tensors in inputs),
+            torch.cat([gradient.delta for gradient in known]),
+        )
+    # Some examples may not use a parameter at all.
+    nothing = torch.zeros_like(known[0].dense)
+    dense = [nothing if gradient is None else gradient.dense for gradient in gradients]
+    return TestGradient(None, (), torch.cat(dense))
