@@ -86,8 +86,11 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
                 ``RuntimeError``.
         """
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
-        chunks = row_chunks(self.forward_func, rows, internal_batch_size)
-        parts = [self._maps(chunk, attribute_to_layer_input) for chunk in chunks]
+        parts = [
+            self._maps(chunk, attribute_to_layer_input)
+            for one in rows.of_each_test()
+            for chunk in row_chunks(self.forward_func, one, internal_batch_size)
+        ]
         # From one list of layers a chunk to one list of chunks a layer.
         maps = [_joined(list(layer)) for layer in zip(*parts, strict=True)]
         return maps if isinstance(self.layer, list) else maps[0]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.scores import Score
-from captum_tfa.scores.pairing import as_labels, as_tensors, label_rows, matched
+from captum_tfa.scores.pairing import as_labels, as_tensors, distinct, label_rows, matched
 
 _MOST_ROWS = 64
 _MOST_BYTES_ON_CPU = 2**30
@@ -46,9 +46,48 @@ class Rows:
             label_rows(self.train_target, rows),
         )
 
+    def of_each_test(self) -> list[Rows]:
+        """The rows, apart for each test image that goes with all of them."""
+        return [self]
+
     def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
         """Scores ``[B]`` with these tensors in the place of the training images."""
         return score(train, self.test, self.test_target, self.train_target)  # type: ignore[no-any-return]
+
+
+class EveryTest(Rows):
+    """``B`` training images, each of which goes with every one of ``M`` test images.
+
+    The tests share the forward pass of the training images, its deltas and its noise. ``test`` and
+    ``test_target`` have ``M`` rows.
+    """
+
+    def part(self, start: int, stop: int) -> EveryTest:
+        """The training images from ``start`` to before ``stop``, with every test image."""
+        rows = slice(start, stop)
+        train = tuple(tensor[rows] for tensor in self.train)
+        labels = label_rows(self.train_target, rows)
+        return EveryTest(train, self.test, self.test_target, labels)
+
+    def of_each_test(self) -> list[Rows]:
+        """For each of the ``M`` test images the rows that go with it."""
+        size = len(self)
+        return [
+            Rows(
+                self.train,
+                tuple(tensor[[test]].expand(size, *tensor.shape[1:]) for tensor in self.test),
+                None
+                if self.test_target is None
+                else self.test_target[[test]].expand(size, *self.test_target.shape[1:]),
+                self.train_target,
+            )
+            for test in range(len(self.test[0]))
+        ]
+
+    def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
+        """Scores ``[B, M]`` with these tensors in the place of the training images."""
+        tests = score.test_gradients(self.test, self.test_target)
+        return score.against(train, self.train_target, tests, differentiable=True)
 
 
 def rows_of(score: Score, inputs: object, target: object, additional: object) -> Rows:
@@ -59,6 +98,10 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
         inputs: training images, a tensor or a tuple of tensors.
         target: their labels, or ``None``.
         additional: Captum's ``additional_forward_args``: the test side.
+
+    Returns:
+        `EveryTest` if there are ``M`` test images for one training image, or for ``B`` noisy
+        copies of one as NoiseTunnel makes them: each test image then comes ``B`` times in turn.
 
     Raises:
         TypeError: inputs or labels of the wrong type, training images that are not floating point.
@@ -77,12 +120,39 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
     test = as_tensors(test_inputs, "The test input", device)
     labels = as_labels(test_target, "The test label", device)
     own = as_labels(train_target, "The training label (target)", device)
+    firsts = _firsts_of_blocks(test, labels, batch)
+    if firsts:
+        return EveryTest(
+            train,
+            tuple(tensor[firsts] for tensor in test),
+            label_rows(labels, firsts),
+            None if own is None else matched(own, batch, "The training label (target)"),
+        )
     return Rows(
         train,
         tuple(matched(tensor, batch, "The test input") for tensor in test),
         None if labels is None else matched(labels, batch, "The test label"),
         None if own is None else matched(own, batch, "The training label (target)"),
     )
+
+
+def _firsts_of_blocks(
+    test: tuple[Tensor, ...], labels: Tensor | None, batch: int
+) -> list[int] | None:
+    """Where each test image first stands, if there are more and each comes ``batch`` times."""
+    count = len(test[0])
+    if count <= batch or count % batch:
+        return None
+    columns = [*test] if labels is None or len(labels) == 1 else [*test, labels]
+    if any(len(column) != count for column in columns):
+        return None
+    first, rows, _ = distinct(columns)
+    if len(first) == 1:
+        return None
+    blocks = torch.tensor(rows).reshape(-1, batch)
+    if not bool((blocks == blocks[:, :1]).all()):
+        return None
+    return list(range(0, count, batch))
 
 
 def _test_side(additional: Any, target: Any) -> tuple[Any, Any, Any]:

@@ -67,7 +67,8 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 with the training labels here instead of in ``target``. Test images are
                 ``[B, ...]``, or ``[1, ...]`` for all training images; a model with several inputs
                 takes them as a tuple inside this tuple. A missing test label is what the model
-                itself predicts.
+                itself predicts. For one training image there may be ``M`` test images, also under
+                NoiseTunnel: the maps are then ``[M, ...]`` and share most of the work.
             internal_batch_size: how many training images (noise samples, when wrapped) are
                 worked on at once; memory grows with it, results do not depend on it. ``None``
                 starts with one and then takes as many as fit in a quarter of the free memory,
@@ -86,10 +87,11 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
         chunks = row_chunks(self.forward_func, rows, internal_batch_size)
         maps = [self._maps(chunk) for chunk in chunks]
-        joined = tuple(torch.cat(parts) for parts in zip(*maps, strict=True))
+        joined = tuple(torch.cat(parts, 1).flatten(0, 1) for parts in zip(*maps, strict=True))
         return joined if isinstance(inputs, tuple) else joined[0]
 
     def _maps(self, rows: Rows) -> tuple[Tensor, ...]:
+        """Maps ``[M, B, ...]``, where ``M`` is 1 unless every row has several test images."""
         with torch.enable_grad():
             train = tuple(tensor.detach().requires_grad_() for tensor in rows.train)
             scores = rows.scores(self.forward_func, train)
@@ -98,11 +100,19 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                     "The score does not depend on the training image: the model computes its "
                     "features under torch.no_grad() or detaches them. Let gradients through."
                 )
+            of_test = scores.reshape(len(rows), -1).sum(0).unbind()
             with second_derivatives():
-                maps = torch.autograd.grad(scores.sum(), train, allow_unused=True)
+                maps = [
+                    torch.autograd.grad(
+                        total, train, retain_graph=total is not of_test[-1], allow_unused=True
+                    )
+                    for total in of_test
+                ]
         return tuple(
-            torch.zeros_like(tensor) if part is None else part
-            for tensor, part in zip(rows.train, maps, strict=True)
+            torch.stack(
+                [tensor.new_zeros(tensor.shape) if part is None else part for part in parts]
+            )
+            for tensor, *parts in zip(rows.train, *maps, strict=True)
         )
 
 

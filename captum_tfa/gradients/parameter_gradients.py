@@ -83,9 +83,12 @@ class ParameterGradients:
             rows: which test gradient each example is paired with, ``[B]``; ``None`` pairs every
                 example with every test gradient.
             differentiable: keep a graph, so that the results can be differentiated with respect
-                to ``inputs`` and to activations of this forward pass.
+                to ``inputs`` and to activations of this forward pass. The user's hooks fire
+                for a pass that can be differentiated, or whose examples are paired by ``rows``.
         """
-        terms = self._terms(self.model, inputs, target, differentiable)
+        watched = differentiable or rows is not None
+        model = self.model if watched else hookless(self.model)
+        terms = self._terms(model, inputs, target, differentiable)
         with torch.set_grad_enabled(differentiable):
             return _summed(terms, tests.by_name, rows)
 
@@ -94,14 +97,6 @@ class ParameterGradients:
         terms = self._terms(hookless(self.model), inputs, target, False)
         with torch.no_grad():
             return _summed(terms, {}, None).squares
-
-    def rank_products(
-        self, inputs: Sequence[Tensor], target: Tensor | None, tests: TestGradients
-    ) -> Products:
-        """`products` of every example with every test gradient, without graph and hooks."""
-        terms = self._terms(hookless(self.model), inputs, target, False)
-        with torch.no_grad():
-            return _summed(terms, tests.by_name, None)
 
     def _terms(
         self,

@@ -146,13 +146,20 @@ class Score(nn.Module, ABC):
         return tests if len(tests.squares) == len(rows) else tests.select(rows)
 
     @outside_inference_mode
-    def against(self, train_inputs: Inputs, train_target: object, tests: TestGradients) -> Tensor:
-        """The scores of training examples for every one of several test examples, no graph.
+    def against(
+        self,
+        train_inputs: Inputs,
+        train_target: object,
+        tests: TestGradients,
+        differentiable: bool = False,
+    ) -> Tensor:
+        """The scores of training examples for every one of several test examples.
 
         Args:
             train_inputs: training images ``[B, ...]``, or a tuple for models with several inputs.
             train_target: labels ``[B, ...]`` or ``None``, as in `forward`.
             tests: gradients of ``Q`` test examples, from `test_gradients`.
+            differentiable: keep a graph to ``train_inputs``, which costs more.
 
         Returns:
             Scores ``[B, Q]``.
@@ -160,7 +167,7 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = self._train_labels(train_target, len(inputs[0]), device)
-        inner, squares = self._gradients.rank_products(inputs, labels, tests)
+        inner, squares = self._gradients.products(inputs, labels, tests, None, differentiable)
         return self._combined(Products(inner, squares[:, None]), tests.squares[None])
 
     @outside_inference_mode

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from torch import nn
+from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
+
+from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
+from captum_tfa.scores.selection import ParameterChoice
+from captum_tfa.scores.self_check import compare_with_autograd
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm
 _INSTANCE_NORM = nn.modules.instancenorm._InstanceNorm
@@ -27,20 +31,43 @@ def problems(model: nn.Module) -> list[str]:
     return found
 
 
-def validate(model: nn.Module) -> None:
+def validate(
+    model: nn.Module,
+    inputs: Tensor | tuple[Tensor, ...] | None = None,
+    target: object = None,
+    *,
+    loss_fn: LossFn | None = None,
+    output_fn: OutputFn | None = None,
+    parameters: ParameterChoice = None,
+    check: bool = False,
+) -> None:
     """Raise one error that lists every problem of a model.
 
     Args:
         model: the model to be explained, in the state in which it will be used.
+        inputs: with ``check``, an example ``[1, ...]`` (of more, the first is taken); a tuple for
+            models with several inputs.
+        target: with ``check``, its label, as for `Score.forward`.
+        loss_fn: with ``check``, as for `Score`.
+        output_fn: with ``check``, as for `Score`.
+        parameters: with ``check``, as for `Score`.
+        check: also compare the gradient of that example, and its derivative, with what plain
+            autograd makes of them one example at a time. Costs about five times a map.
 
     Raises:
         TypeError: it is no module.
-        ValueError: with every problem and its remedy.
+        ValueError: with every problem and its remedy; ``check`` without ``inputs``.
+        RuntimeError: with ``check``, the two disagree. A model does so whose examples depend on
+            each other, or whose outputs are random.
     """
     found = problems(model)
     if found:
         listed = "".join(f"\n- {problem}" for problem in found)
         raise ValueError(f"This model cannot be explained as it is:{listed}")
+    if check:
+        if inputs is None:
+            raise ValueError("check=True needs an example: validate(model, inputs, check=True).")
+        compare_with_autograd(model, inputs, target, ExampleLosses(loss_fn, output_fn), parameters)
 
 
 def _of_the_whole(model: nn.Module) -> Iterator[str]:

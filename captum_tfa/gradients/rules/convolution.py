@@ -145,7 +145,10 @@ def _each(operation: Callable[..., Tensor], *examples: Tensor) -> Tensor:
 
 
 class ConvolutionWeight(GramRule):
-    """Weight ``[O, C / groups, *kernel]`` of a convolution; ``[C, O / groups, ...]`` if transposed."""
+    """Weight of a convolution, ``[O, C / groups, *kernel]``.
+
+    Of a transposed one it is ``[C, O / groups, *kernel]``.
+    """
 
     leading = 1
 
