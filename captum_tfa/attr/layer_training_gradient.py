@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -13,9 +15,9 @@ from torch import Tensor, nn
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.training_gradient import second_derivatives
 from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
 from captum_tfa.scores.losses import LossFn, OutputFn
-from captum_tfa.scores.selection import ParameterChoice
 
 LayerMap = Tensor | tuple[Tensor, ...]
 
@@ -51,7 +53,10 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
         LayerAttribution.__init__(self, score, layer)
         GradientAttribution.__init__(self, score)
         inside = set(model.modules())
-        for module in layer if isinstance(layer, list) else [layer]:
+        layers = layer if isinstance(layer, list) else [layer]
+        if not layers:
+            raise ValueError("layer is an empty list; give a module of the model or several.")
+        for module in layers:
             if not isinstance(module, nn.Module) or module not in inside:
                 raise ValueError(
                     f"layer is {type(module).__name__}, which is not a module of the model; give "
@@ -97,7 +102,11 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
 
     def _maps(self, rows: Rows, of_layer_input: bool) -> list[tuple[Tensor, ...]]:
         """For each layer the maps of its activations."""
-        with second_derivatives():
+        with (
+            second_derivatives(),
+            _layers_in_use(),
+            torch.autocast(rows.train[0].device.type, enabled=False),
+        ):
             maps, _ = compute_layer_gradients_and_eval(
                 lambda *train: rows.scores(self.forward_func, train),
                 self.layer if isinstance(self.layer, list) else [self.layer],
@@ -105,6 +114,23 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
                 attribute_to_layer_input=of_layer_input,
             )
         return list(maps)
+
+
+@contextmanager
+def _layers_in_use() -> Iterator[None]:
+    """Say in plain words that a score does not depend on a layer."""
+    unused = (
+        "The score of these images does not depend on the layer: the model does not call it as a "
+        "module, or does not use what it returns. Choose a layer that the output depends on."
+    )
+    try:
+        yield
+    except AssertionError as error:
+        raise ValueError(unused) from error
+    except RuntimeError as error:
+        if "not have been used in the graph" not in str(error):
+            raise
+        raise ValueError(unused) from error
 
 
 def _joined(chunks: list[tuple[Tensor, ...]]) -> LayerMap:

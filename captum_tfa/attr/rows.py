@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from captum_tfa.gradients import TestGradients
 from captum_tfa.scores import Score
 from captum_tfa.scores.pairing import as_labels, as_tensors, distinct, label_rows, matched
 
@@ -26,12 +27,14 @@ class Rows:
         test: the test images, likewise.
         test_target: their labels, or ``None``.
         train_target: the training images' labels, or ``None``.
+        known: the test gradients of the chunk before: its test images mostly come again.
     """
 
     train: tuple[Tensor, ...]
     test: tuple[Tensor, ...]
     test_target: Tensor | None
     train_target: Tensor | None
+    known: dict[bytes, TestGradients] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.train[0])
@@ -44,6 +47,7 @@ class Rows:
             tuple(tensor[rows] for tensor in self.test),
             label_rows(self.test_target, rows),
             label_rows(self.train_target, rows),
+            self.known,
         )
 
     def of_each_test(self) -> list[Rows]:
@@ -52,7 +56,8 @@ class Rows:
 
     def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
         """Scores ``[B]`` with these tensors in the place of the training images."""
-        return score(train, self.test, self.test_target, self.train_target)  # type: ignore[no-any-return]
+        tests, rows = score.distinct_tests(self.test, self.test_target, self.known)
+        return score.paired(train, self.train_target, tests, rows)
 
 
 class EveryTest(Rows):
@@ -67,7 +72,7 @@ class EveryTest(Rows):
         rows = slice(start, stop)
         train = tuple(tensor[rows] for tensor in self.train)
         labels = label_rows(self.train_target, rows)
-        return EveryTest(train, self.test, self.test_target, labels)
+        return EveryTest(train, self.test, self.test_target, labels, self.known)
 
     def of_each_test(self) -> list[Rows]:
         """For each of the ``M`` test images the rows that go with it."""
@@ -86,7 +91,8 @@ class EveryTest(Rows):
 
     def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
         """Scores ``[B, M]`` with these tensors in the place of the training images."""
-        tests = score.test_gradients(self.test, self.test_target)
+        tests, every = score.distinct_tests(self.test, self.test_target, self.known)
+        tests = tests if len(every) == len(tests.squares) else tests.select(every)
         return score.against(train, self.train_target, tests, differentiable=True)
 
 
@@ -104,17 +110,11 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
         copies of one as NoiseTunnel makes them: each test image then comes ``B`` times in turn.
 
     Raises:
-        TypeError: inputs or labels of the wrong type, training images that are not floating point.
+        TypeError: inputs or labels of the wrong type.
         ValueError: no test image, too many arguments, labels given twice, rows that do not match.
     """
     device = next(score.model.parameters()).device
     train = as_tensors(inputs, "inputs", device)
-    for tensor in train:
-        if not tensor.is_floating_point():
-            raise TypeError(
-                f"inputs is of type {tensor.dtype}, which has no gradient; give floating point "
-                "images, or map a layer that comes after it with a Layer... class."
-            )
     batch = len(train[0])
     test_inputs, test_target, train_target = _test_side(additional, target)
     test = as_tensors(test_inputs, "The test input", device)
@@ -180,8 +180,8 @@ def row_chunks(score: Score, rows: Rows, size: int | None) -> Iterator[Rows]:
     Raises:
         ValueError: ``size`` is below 1.
     """
-    if size is not None and size < 1:
-        raise ValueError(f"internal_batch_size is {size}; it must be at least 1, or None.")
+    if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(f"internal_batch_size is {size!r}; it must be 1, 2, ..., or None.")
     start = 0
     while start < len(rows):
         step = size or score.rows_that_fit(_free_bytes(rows.train[0].device), _MOST_ROWS)

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
 from captum_tfa.scores.losses import LossFn, OutputFn
-from captum_tfa.scores.selection import ParameterChoice
 
 
 class TrainingGradient(GradientAttribution):  # type: ignore[misc]
@@ -85,6 +85,12 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 differentiated twice.
         """
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
+        for tensor in rows.train:
+            if not tensor.is_floating_point():
+                raise TypeError(
+                    f"inputs is of type {tensor.dtype}, which has no gradient; give floating point "
+                    "images, or map a layer that comes after it with a Layer... class."
+                )
         chunks = row_chunks(self.forward_func, rows, internal_batch_size)
         maps = [self._maps(chunk) for chunk in chunks]
         joined = tuple(torch.cat(parts, 1).flatten(0, 1) for parts in zip(*maps, strict=True))
@@ -95,19 +101,19 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
         with torch.enable_grad():
             train = tuple(tensor.detach().requires_grad_() for tensor in rows.train)
             scores = rows.scores(self.forward_func, train)
-            if not scores.requires_grad:
-                raise RuntimeError(
-                    "The score does not depend on the training image: the model computes its "
-                    "features under torch.no_grad() or detaches them. Let gradients through."
-                )
             of_test = scores.reshape(len(rows), -1).sum(0).unbind()
-            with second_derivatives():
+            with second_derivatives(), torch.autocast(train[0].device.type, enabled=False):
                 maps = [
                     torch.autograd.grad(
                         total, train, retain_graph=total is not of_test[-1], allow_unused=True
                     )
                     for total in of_test
                 ]
+        if all(part is None for parts in maps for part in parts):
+            raise RuntimeError(
+                "The score does not depend on the training image: the model computes its "
+                "features under torch.no_grad() or detaches them. Let gradients through."
+            )
         return tuple(
             torch.stack(
                 [tensor.new_zeros(tensor.shape) if part is None else part for part in parts]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_tfa.gradients.modes import without_autocast
 from captum_tfa.gradients.rule import Products, Rule, TestGradient
 
 # What a Gram matrix must save to be chosen: its factors have to be laid out first.
@@ -96,6 +97,7 @@ class _GramSquares(torch.autograd.Function):
         return (of_activations * of_deltas).flatten(1).sum(1)
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor, Tensor]:
         activations, deltas, of_activations, of_deltas = ctx.saved_tensors
         scale = 2 * adjoint.view(-1, 1, 1, 1)

@@ -36,26 +36,50 @@ def example_weights(batch: int, like: Tensor) -> Tensor:
     return torch.linspace(1, 2, batch, dtype=like.dtype, device=like.device)
 
 
-def layout_of(delta: Tensor, weighted: Tensor, weights: Tensor, leading: int) -> Layout:
-    """Whose a delta is.
+def layout_of(
+    delta: Tensor, weighted: Tensor, weights: Tensor, leading: int
+) -> tuple[Layout, bool]:
+    """Whose a delta is, and whether this is certain.
 
     Args:
         delta: gradient of the sum of the losses at an output.
         weighted: the same with the losses weighted by ``weights``.
         weights: from `example_weights`, ``[B]``.
         leading: how many dimensions of the output enumerate positions.
+
+    Returns:
+        The layout, and whether every example's delta took part in finding it.
     """
     batch = len(weights)
-    positions = delta.shape[:leading].numel()
-    if positions % batch or not delta.any():
-        return Layout.SHARED
-    # Rounding differs between the two passes; a delta of the wrong example differs by 1 / B.
-    tolerance = max(1e-6, 100 * torch.finfo(delta.dtype).eps) * weighted.abs().max()
-    tolerance = torch.minimum(tolerance, 0.1 / batch * weighted.abs().max())
-    for layout in (Layout.EXAMPLE_FIRST, Layout.EXAMPLE_LAST):
-        arranged = by_example(delta, leading, batch, layout)
-        expected = arranged * weights.view(-1, *[1] * (arranged.ndim - 1))
-        given = by_example(weighted, leading, batch, layout)
-        if bool(((given - expected).abs() <= tolerance).all()):
-            return layout
-    return Layout.SHARED
+    if delta.shape[:leading].numel() % batch:
+        return Layout.SHARED, True
+    told = [
+        _belongs(
+            by_example(delta, leading, batch, layout).flatten(1),
+            by_example(weighted, leading, batch, layout).flatten(1),
+            weights,
+        )
+        for layout in (Layout.EXAMPLE_FIRST, Layout.EXAMPLE_LAST)
+    ]
+    one_position = delta.shape[:leading].numel() == batch
+    (first, complete), (last, _) = told
+    if first and (one_position or not last):
+        return Layout.EXAMPLE_FIRST, complete
+    if last and not first:
+        return Layout.EXAMPLE_LAST, complete
+    # Both fit where deltas are zero; neither fits where examples share positions.
+    return Layout.SHARED, complete and not first
+
+
+def _belongs(delta: Tensor, weighted: Tensor, weights: Tensor) -> tuple[bool, bool]:
+    """Whether each row of deltas has grown by its weight, and whether each row tells.
+
+    Rows are compared by their own size: one hard example must not hide the others. A row of
+    zeros, or one that is not finite, tells nothing.
+    """
+    size = weighted.abs().amax(1)
+    telling = (size > 0) & size.isfinite()
+    # Rounding differs between the two passes; a wrong weight differs by 1 / B.
+    tolerance = min(max(1e-6, 100 * torch.finfo(delta.dtype).eps), 0.1 / len(weights))
+    error = (weighted - delta * weights[:, None]).abs().amax(1)
+    return bool((error <= tolerance * size)[telling].all()), bool(telling.all())

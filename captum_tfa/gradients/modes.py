@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,35 @@ def differentiating(device: torch.device) -> Iterator[None]:
     """
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         yield
+
+
+@contextmanager
+def no_saved_tensors_hooks() -> Iterator[None]:
+    """A forward pass that saves its activations as they are.
+
+    Checkpointing computes a part of the model again in the backward pass, where uses of
+    parameters are not recorded: refused.
+    """
+    with torch.autograd.graph.disable_saved_tensors_hooks(
+        "The model uses activation checkpointing or other hooks on saved tensors, with which "
+        "gradients of gradients cannot be recorded. Switch it off (use_checkpoint=False, "
+        "memory_efficient=False); `internal_batch_size` bounds the memory."
+    ):
+        yield
+
+
+def without_autocast(backward: Callable[P, R]) -> Callable[P, R]:
+    """A backward pass in full precision, also inside the caller's autocast region."""
+
+    @functools.wraps(backward)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        devices = {argument.device.type for argument in args if isinstance(argument, torch.Tensor)}
+        with contextlib.ExitStack() as stack:
+            for device in devices:
+                stack.enter_context(torch.autocast(device, enabled=False))
+            return backward(*args, **kwargs)
+
+    return wrapped
 
 
 def outside_inference_mode(function: Callable[P, R]) -> Callable[P, R]:

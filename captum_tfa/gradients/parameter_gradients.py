@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 import captum_tfa.gradients.rules  # noqa: F401  registers the layer types
-from captum_tfa.gradients.hookless import hookless
-from captum_tfa.gradients.modes import differentiating
+from captum_tfa.gradients.hooks import hookless, without_graph_for_hooks
+from captum_tfa.gradients.modes import differentiating, no_saved_tensors_hooks
 from captum_tfa.gradients.rule import Products, TestGradient
+from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.terms import Term, TermCollector, whole
 from captum_tfa.gradients.test_gradients import TestGradients
 from captum_tfa.gradients.uses import ParameterUses, Use
@@ -33,13 +34,11 @@ class ParameterGradients:
     Args:
         model: the user's module.
         loss: from the module's output and the labels to losses ``[B]``.
-        choose: gives the parameters that count, by name, as they are now.
+        parameters: which parameters count; see `choose`.
     """
 
-    def __init__(
-        self, model: nn.Module, loss: Loss, choose: Callable[[], Mapping[str, nn.Parameter]]
-    ) -> None:
-        self.model, self.loss, self.choose = model, loss, choose
+    def __init__(self, model: nn.Module, loss: Loss, parameters: ParameterChoice) -> None:
+        self.model, self.loss, self.parameters = model, loss, parameters
         self._collector = TermCollector()
         #: Memory that one differentiable example takes; unknown, and so huge, before the first.
         self.bytes_per_example = 2**62
@@ -59,9 +58,10 @@ class ParameterGradients:
         for row in range(len(inputs[0])):
             one = [tensor[row : row + 1] for tensor in inputs]
             label = None if target is None else target[row : row + 1]
-            terms = self._terms(model, one, label, False)
-            with torch.no_grad():
-                squares = _summed(terms, {}, None).squares
+            with differentiating(one[0].device):
+                terms = self._terms(model, one, label, False)
+                with torch.no_grad():
+                    squares = _summed(terms, {}, None).squares
             gradients = {name: term.constant() for name, term in terms.items()}
             found.append(TestGradients(gradients, squares))
         return found
@@ -86,17 +86,21 @@ class ParameterGradients:
                 to ``inputs`` and to activations of this forward pass. The user's hooks fire
                 for a pass that can be differentiated, or whose examples are paired by ``rows``.
         """
-        watched = differentiable or rows is not None
-        model = self.model if watched else hookless(self.model)
-        terms = self._terms(model, inputs, target, differentiable)
-        with torch.set_grad_enabled(differentiable):
-            return _summed(terms, tests.by_name, rows)
+        if differentiable:
+            model = self.model
+        else:
+            model = hookless(self.model) if rows is None else without_graph_for_hooks(self.model)
+        with differentiating(inputs[0].device):
+            terms = self._terms(model, inputs, target, differentiable)
+            with torch.set_grad_enabled(differentiable):
+                return _summed(terms, tests.by_name, rows)
 
     def squares(self, inputs: Sequence[Tensor], target: Tensor | None) -> Tensor:
         """``‖g‖²`` of each example, ``[B]``, without graph and hooks."""
-        terms = self._terms(hookless(self.model), inputs, target, False)
-        with torch.no_grad():
-            return _summed(terms, {}, None).squares
+        with differentiating(inputs[0].device):
+            terms = self._terms(hookless(self.model), inputs, target, False)
+            with torch.no_grad():
+                return _summed(terms, {}, None).squares
 
     def _terms(
         self,
@@ -106,20 +110,22 @@ class ParameterGradients:
         differentiable: bool,
     ) -> dict[str, Term]:
         """One forward pass and the deltas at every use of a chosen parameter in it."""
-        chosen, parameters = self.choose(), list(self.model.parameters())
-        with differentiating(inputs[0].device):
-            with ParameterUses(chosen, parameters) as record:
-                losses = self.loss(model(*inputs), target)
-            if len(losses) != len(inputs[0]):
-                raise ValueError(
-                    f"The model made {len(losses)} outputs of {len(inputs[0])} examples; its "
-                    "output's first dimension must count examples, as the input's does. "
-                    "output_fn can rearrange it."
-                )
-            # Once more every chosen parameter, for what it does outside the recorded functions.
-            uses = record.uses + [whole(name, parameter) for name, parameter in chosen.items()]
-            terms = self._collector.terms(uses, losses, differentiable)
-            self.bytes_per_example = _bytes_per_example(record.uses, terms, len(losses))
+        chosen = choose(self.model, self.parameters)
+        parameters = list(self.model.parameters())
+        with ParameterUses(chosen, parameters) as record, no_saved_tensors_hooks():
+            losses = self.loss(model(*inputs), target)
+        if len(losses) != len(inputs[0]):
+            raise ValueError(
+                f"The model made {len(losses)} outputs of {len(inputs[0])} examples; its "
+                "output's first dimension must count examples, as the input's does. "
+                "output_fn can rearrange it."
+            )
+        # What has no rule is differentiated by autograd: by way of the leaves that stood in for
+        # parameters, or, in functions that torch does not show, of the parameters themselves.
+        leaves = [*record.left_to_autograd(), *chosen.items()]
+        uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
+        terms = self._collector.terms(uses, record.trace, losses, differentiable)
+        self.bytes_per_example = _bytes_per_example(record.uses, terms, len(losses))
         return terms
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
@@ -104,7 +104,7 @@ class _WholeGradient(Rule):
         return delta.sum(1)
 
 
-def whole(name: str, parameter: nn.Parameter) -> Use:
+def whole(name: str, parameter: Tensor) -> Use:
     """The use of a parameter by functions that have no rule, all of them together."""
     edge = get_gradient_edge(parameter)
     return Use(name, _WholeGradient(), (), (), edge, parameter.shape)
@@ -119,11 +119,19 @@ class TermCollector:
     def __init__(self) -> None:
         self._layouts: dict[tuple[object, ...], list[Layout]] = {}
 
-    def terms(self, uses: Sequence[Use], losses: Tensor, differentiable: bool) -> dict[str, Term]:
+    def terms(
+        self,
+        uses: Sequence[Use],
+        trace: int | None,
+        losses: Tensor,
+        differentiable: bool,
+    ) -> dict[str, Term]:
         """The gradient of each parameter that the losses depend on, as terms.
 
         Args:
             uses: what a forward pass recorded.
+            trace: stands for what that pass did; ``None`` if it may lay out examples otherwise
+                the next time.
             losses: the losses of that pass, ``[B]``.
             differentiable: keep the graph of the deltas.
 
@@ -141,7 +149,9 @@ class TermCollector:
                 "The loss depends on none of the chosen parameters. Choose parameters that the "
                 "model's output uses, and do not compute the output under torch.no_grad()."
             )
-        layouts = self._layouts_of(live, losses)
+        if differentiable:
+            _refuse_dead_ends([delta for _, delta in live])
+        layouts = self._layouts_of(live, trace, losses)
         shared = [
             use for (use, _), layout in zip(live, layouts, strict=True) if layout is Layout.SHARED
         ]
@@ -165,21 +175,24 @@ class TermCollector:
             for name, terms in found.items()
         }
 
-    def _layouts_of(self, live: Sequence[tuple[Use, Tensor]], losses: Tensor) -> list[Layout]:
+    def _layouts_of(
+        self, live: Sequence[tuple[Use, Tensor]], trace: int | None, losses: Tensor
+    ) -> list[Layout]:
         batch = len(losses)
         if batch == 1:
             return [Layout.EXAMPLE_FIRST] * len(live)
-        pattern = tuple(_pattern(use, batch) for use, _ in live)
+        pattern = (trace, *(_pattern(use, batch) for use, _ in live))
         if pattern in self._layouts:
             return self._layouts[pattern]
         weights = example_weights(batch, losses)
         uses = [use for use, _ in live]
         weighted = _deltas((weights * losses).sum(), uses, differentiable=False)
-        layouts = [
+        found = [
             layout_of(delta, _zero_if_none(other, delta), weights, _leading(use))
             for (use, delta), other in zip(live, weighted, strict=True)
         ]
-        if all(delta.any() for _, delta in live):  # a delta of zeros has told nothing
+        layouts = [layout for layout, _ in found]
+        if trace is not None and all(certain for _, certain in found):
             self._layouts[pattern] = layouts
         return layouts
 
@@ -217,3 +230,25 @@ def _deltas(loss: Tensor, uses: Sequence[Use], differentiable: bool) -> list[Ten
     )
     by_place = dict(zip(places, deltas, strict=True))
     return [by_place[id(use.edge)] for use in uses]
+
+
+def _refuse_dead_ends(deltas: Sequence[Tensor]) -> None:
+    """Raise if an operation of the model cuts the second derivative off without a word.
+
+    Torch ends the graph there in a node that raises when it is reached. On the way to an image
+    it is not reached, and its part of the map would be missing.
+    """
+    todo = [delta.grad_fn for delta in deltas if delta.grad_fn is not None]
+    seen = set()
+    while todo:
+        node = todo.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if node.name().endswith("Error"):
+            raise RuntimeError(
+                "An operation of the model is marked @once_differentiable, so there is no "
+                "derivative for its backward pass, and a map needs one. Replace that operation, "
+                "or restrict the score to layers behind it with `parameters=`."
+            )
+        todo.extend(next for next, _ in node.next_functions if next is not None)

@@ -17,24 +17,56 @@ other function keeps its place in the graph, and its gradient is taken there.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
+from captum_tfa.gradients.registry import OPENED, RECORDED, REWRITTEN
 from captum_tfa.gradients.rule import Rule
 
-Recorded = Callable[..., Any]
-MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
+# Functions whose calls would hide uses of parameters.
+_DIFFERENTIATION = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
 
-_RECORDED: dict[Callable[..., Any], Recorded] = {}
-_REWRITTEN: dict[Callable[..., Any], Callable[..., Tensor]] = {}
+# Functions that move rows about as the content of a tensor says.
+_INDEXES = {Tensor.__getitem__, Tensor.__setitem__}
+_MOVES_ROWS = {
+    getattr(home, name)
+    for name in (
+        "argsort",
+        "gather",
+        "index_add",
+        "index_add_",
+        "index_copy",
+        "index_copy_",
+        "index_put",
+        "index_put_",
+        "index_select",
+        "masked_scatter",
+        "masked_scatter_",
+        "masked_select",
+        "nonzero",
+        "scatter",
+        "scatter_",
+        "scatter_add",
+        "scatter_add_",
+        "sort",
+        "take",
+        "take_along_dim",
+        "topk",
+        "unique",
+        "where",
+    )
+    for home in (torch, Tensor)
+    if hasattr(home, name)
+}
+
+MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 
 
 @dataclass(frozen=True)
@@ -85,8 +117,11 @@ class ParameterUses(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.uses: list[Use] = []
+        #: What the model did, as far as it decides where examples lie; see `_remember`.
+        self.trace: int | None = 0
         self._names = {id(parameter): name for name, parameter in chosen.items()}
         self._all = {id(parameter) for parameter in parameters}
+        self._stand_ins: dict[int, Tensor] = {}
 
     def __torch_function__(
         self,
@@ -96,14 +131,63 @@ class ParameterUses(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _REWRITTEN:
-            return _REWRITTEN[func](*args, **kwargs)
-        if func in _OPENED:
+        if func in REWRITTEN:
+            return REWRITTEN[func](*args, **kwargs)
+        if func in OPENED:
             with self:
-                return _OPENED[func](*args, **kwargs)
-        if func in _RECORDED and torch.is_grad_enabled():
-            return _RECORDED[func](self, *args, **kwargs)
-        return func(*args, **kwargs)
+                return OPENED[func](*args, **kwargs)
+        if func in _DIFFERENTIATION:
+            raise RuntimeError(
+                "The model computes gradients in its own forward pass. Uses of parameters in a "
+                "backward pass are not seen, so its examples cannot be scored."
+            )
+        self._remember(func, args, kwargs)
+        if func in RECORDED and torch.is_grad_enabled():
+            return RECORDED[func](self, *args, **kwargs)
+        return func(*map(self._stand_in, args), **tree_map(self._stand_in, kwargs))
+
+    def _remember(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Take a call into the trace: its function, and the arguments that are no tensors.
+
+        Two passes with the same trace lay out examples alike, but for functions that move rows
+        as a tensor says: one of these, and there is no trace.
+        """
+        if self.trace is None:
+            return
+        if func in _MOVES_ROWS or (func in _INDEXES and _has_tensor(args[1])):
+            self.trace = None
+            return
+        plain = [
+            arg for arg in (*args, *kwargs.values()) if isinstance(arg, int | str | tuple | list)
+        ]
+        self.trace = hash((self.trace, func, repr(plain) if not _has_tensor(plain) else ""))
+
+    def _stand_in(self, argument: Any) -> Any:
+        """A leaf in the place of a parameter, for a function that has no rule.
+
+        The gradient is taken there, and whoever calls ``backward`` on a score finds the
+        parameter's own ``.grad`` untouched.
+        """
+        if isinstance(argument, list | tuple) and type(argument) in (list, tuple):
+            return type(argument)(map(self._stand_in, argument))
+        if id(argument) not in self._all:
+            return argument
+        if id(argument) not in self._stand_ins:
+            leaf = argument.detach().requires_grad_(self.counts(argument))
+            self._stand_ins[id(argument)] = leaf
+            # The model may hand the leaf on as the parameter that it is.
+            self._all.add(id(leaf))
+            if self.counts(argument):
+                self._names[id(leaf)] = self._names[id(argument)]
+        return self._stand_ins[id(argument)]
+
+    def left_to_autograd(self) -> Iterator[tuple[str, Tensor]]:
+        """Where autograd itself finds the gradients of chosen parameters, by their names."""
+        for leaf in self._stand_ins.values():
+            if self.counts(leaf):
+                yield self._names[id(leaf)], leaf
 
     def is_parameter(self, tensor: object) -> bool:
         """Whether this is one of the model's parameters itself, not computed from one."""
@@ -171,54 +255,7 @@ def _attached(output: Tensor) -> Tensor:
     return result
 
 
-def records(*functions: Callable[..., Any]) -> Callable[[Recorded], Recorded]:
-    """Register what is done instead of each of these functions while uses are recorded.
-
-    The registered function takes the `ParameterUses` first and then exactly the function's own
-    arguments, by the same names.
-    """
-
-    def register(recorded: Recorded) -> Recorded:
-        for function in functions:
-            _RECORDED[function] = recorded
-        return recorded
-
-    return register
-
-
-def rewrites(
-    function: Callable[..., Any],
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Register an equal computation for a function that cannot be differentiated twice."""
-
-    def register(equal: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        _REWRITTEN[function] = equal
-        return equal
-
-    return register
-
-
-def _opened(function: Any) -> Callable[..., Any]:
-    """A copy of a composite function whose inner calls a `ParameterUses` sees.
-
-    Functions of ``torch.nn.functional`` that are written in Python hand themselves over whole
-    when a mode is active. In the copy that first check always says no.
-    """
-    unchecked = dict.fromkeys(
-        ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic"),
-        lambda *tensors: False,
-    )
-    copy = types.FunctionType(
-        function.__code__,
-        {**function.__globals__, **unchecked},
-        function.__name__,
-        function.__defaults__,
-        function.__closure__,
-    )
-    copy.__kwdefaults__ = function.__kwdefaults__
-    return copy
-
-
-_OPENED: dict[Callable[..., Any], Callable[..., Any]] = {
-    F.multi_head_attention_forward: _opened(F.multi_head_attention_forward),
-}
+def _has_tensor(argument: Any) -> bool:
+    if isinstance(argument, list | tuple):
+        return any(map(_has_tensor, argument))
+    return isinstance(argument, Tensor)

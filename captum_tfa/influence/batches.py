@@ -7,7 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    SequentialSampler,
+    default_collate,
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +39,16 @@ class Batch:
             )
         inputs, labels = loaded
         tensors = inputs if isinstance(inputs, tuple | list) else (inputs,)
-        if not all(isinstance(tensor, Tensor) for tensor in (*tensors, labels)):
+        for tensor in tensors:
+            if not isinstance(tensor, Tensor):
+                raise TypeError(
+                    f"The training set gives inputs of type {type(tensor).__name__}; it must give "
+                    "tensors. Add a transform such as torchvision.transforms.ToTensor()."
+                )
+        if not isinstance(labels, Tensor):
             raise TypeError(
-                "The training set must give tensors and labels that can be batched; its inputs "
-                f"come as {', '.join(type(tensor).__name__ for tensor in tensors)}. Give it a "
-                "transform such as torchvision.transforms.ToTensor()."
+                f"The training set gives labels of type {type(labels).__name__}; it must give "
+                "numbers or tensors, as the loss takes them."
             )
         return cls(tuple(tensor.to(device) for tensor in tensors), labels.to(device))
 
@@ -74,24 +86,48 @@ def in_order(data: Any, batch_size: int, num_workers: int) -> DataLoader[Any]:
         )
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1.")
-    return DataLoader(data, batch_size=batch_size, num_workers=num_workers)
+    _refuse_copied_streams(data, num_workers)
+    return DataLoader(data, batch_size, num_workers=num_workers, collate_fn=_collated)
 
 
-def _refuse_other_orders(loader: DataLoader[Any]) -> None:
-    iterable = isinstance(loader.dataset, IterableDataset)
-    if iterable and loader.num_workers > 1:
+def _collated(examples: list[Any]) -> Any:
+    """A batch; examples that cannot be batched as they are, so that `Batch.of` can tell why."""
+    try:
+        return default_collate(examples)
+    except TypeError:
+        return examples[0]
+
+
+def _refuse_copied_streams(data: Any, num_workers: int) -> None:
+    if isinstance(data, IterableDataset) and num_workers > 1:
         raise ValueError(
             "Several workers give an iterable dataset in no fixed order; use num_workers=0 or 1."
         )
-    in_turn = iterable or isinstance(loader.sampler, SequentialSampler)
+
+
+def _refuse_other_orders(loader: DataLoader[Any]) -> None:
+    _refuse_copied_streams(loader.dataset, loader.num_workers)
     batches = loader.batch_sampler
-    if not in_turn or not (batches is None or type(batches) is BatchSampler):
+    if batches is None:
+        raise ValueError("The loader does not make batches; give it a batch_size.")
+    sampler = getattr(batches, "sampler", None)
+    if type(batches) is not BatchSampler or not _goes_through(sampler, loader.dataset):
         raise ValueError(
-            f"The loader draws examples with {type(loader.sampler).__name__}, so indices would "
+            f"The loader draws examples with {type(sampler or batches).__name__}, so indices would "
             "not be those of the training set. Give the dataset itself, or a loader with "
             "shuffle=False and no sampler of its own."
         )
-    if loader.drop_last and (iterable or len(loader.dataset) % (loader.batch_size or 1)):  # type: ignore[arg-type]
+    if not getattr(loader, "in_order", True):
+        raise ValueError("The loader gives batches as they come; use in_order=True.")
+    stream = isinstance(loader.dataset, IterableDataset)
+    if batches.drop_last and (stream or len(loader.dataset) % batches.batch_size):  # type: ignore[arg-type]
         raise ValueError("The loader drops its last examples; use drop_last=False.")
-    if batches is None:
-        raise ValueError("The loader does not make batches; give it a batch_size.")
+
+
+def _goes_through(sampler: object, dataset: Dataset[Any]) -> bool:
+    """Whether the sampler gives all of this dataset in its order."""
+    if isinstance(dataset, IterableDataset):
+        return True
+    if not isinstance(sampler, SequentialSampler):
+        return False
+    return len(sampler) == len(dataset)  # type: ignore[arg-type]

@@ -100,7 +100,7 @@ class ExampleLosses:
     def _checked(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The labels, if they suit the loss; losses of the user's own check theirs."""
         if isinstance(self.loss_fn, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
-            return _checked_classes(_class_scores(outputs), target)
+            return _checked_classes(_class_scores(outputs), target, self.loss_fn)
         if isinstance(self.loss_fn, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss):
             return _checked_probabilities(outputs, target)
         if isinstance(self.loss_fn, nn.MSELoss | nn.L1Loss | nn.SmoothL1Loss | nn.HuberLoss):
@@ -141,7 +141,7 @@ def _class_scores(outputs: Tensor) -> Tensor:
     return outputs
 
 
-def _checked_classes(outputs: Tensor, target: Tensor) -> Tensor:
+def _checked_classes(outputs: Tensor, target: Tensor, loss_fn: object) -> Tensor:
     expected = outputs.shape[:1] + outputs.shape[2:]
     if target.is_floating_point() or target.is_complex() or target.dtype == torch.bool:
         raise TypeError(
@@ -155,7 +155,10 @@ def _checked_classes(outputs: Tensor, target: Tensor) -> Tensor:
             f"{list(outputs.shape)}; cross-entropy takes one class number an example, "
             f"{list(expected)}."
         )
-    lowest, highest = int(target.min()), int(target.max())
+    counted = target[target != getattr(loss_fn, "ignore_index", None)]
+    if not len(counted):
+        return target.long()
+    lowest, highest = int(counted.min()), int(counted.max())
     if lowest < 0 or highest >= outputs.shape[1]:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(

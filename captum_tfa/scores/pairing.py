@@ -20,7 +20,7 @@ def as_tensors(inputs: object, what: str, device: torch.device) -> tuple[Tensor,
     """The model's input tensors, each ``[B, ...]``, as a tuple.
 
     Args:
-        inputs: a tensor, or a tuple or list of tensors for models with several inputs.
+        inputs: a tensor, or a tuple of tensors for models with several inputs.
         what: what they are, for error messages.
         device: the model's device, on which they must be.
 
@@ -28,7 +28,7 @@ def as_tensors(inputs: object, what: str, device: torch.device) -> tuple[Tensor,
         TypeError: something else was given.
         ValueError: no rows, numbers of rows that differ, or another device.
     """
-    tensors = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
+    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
             raise TypeError(
@@ -69,13 +69,14 @@ def as_labels(target: object, what: str, device: torch.device) -> Tensor | None:
     return labels.reshape(1) if labels.ndim == 0 else labels
 
 
-def matched(tensor: Tensor, batch: int, what: str) -> Tensor:
+def matched(tensor: Tensor, batch: int, what: str, of: str = "training examples") -> Tensor:
     """The tensor with one row for each training example, as a view.
 
     Args:
         tensor: ``[B, ...]``, ``[1, ...]``, or any number of rows that are all the same.
         batch: ``B``.
         what: what it is, for the error message.
+        of: what it must match, for the error message.
 
     Raises:
         ValueError: the rows match neither one nor ``B``.
@@ -85,7 +86,7 @@ def matched(tensor: Tensor, batch: int, what: str) -> Tensor:
     if len(tensor) == 1 or bool((tensor == tensor[:1]).all()):
         return tensor[:1].expand(batch, *tensor.shape[1:])
     raise ValueError(
-        f"{what} has {len(tensor)} rows for {batch} training examples; give 1 row for all of "
+        f"{what} has {len(tensor)} rows for {batch} {of}; give 1 row for all of "
         f"them, or {batch} rows, one for each."
     )
 

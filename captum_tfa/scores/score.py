@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from captum_tfa.gradients import ParameterGradients, TestGradients, outside_inference_mode
 from captum_tfa.gradients.rule import Products
+from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.scores.pairing import Inputs, as_labels, as_tensors, distinct, label_rows, matched
-from captum_tfa.scores.selection import ParameterChoice, choose
-from captum_tfa.scores.test_memory import TestMemory
 from captum_tfa.scores.validate import validate
 
 
@@ -60,11 +60,11 @@ class Score(nn.Module, ABC):
         if not isinstance(model, nn.Module):
             raise TypeError(f"model is a {type(model).__name__}; it must be a torch.nn.Module.")
         self.model = model
-        self._losses = ExampleLosses(loss_fn, output_fn)
-        self._choice = parameters
+        if isinstance(parameters, Iterator):
+            parameters = list(parameters)  # it will be gone through more than once
         choose(model, parameters)  # a wrong choice is told now, not after a long wait
-        self._gradients = ParameterGradients(model, self._losses, lambda: choose(model, parameters))
-        self._memory = TestMemory()
+        losses = ExampleLosses(loss_fn, output_fn)
+        self._gradients = ParameterGradients(model, losses, parameters)
         self._warned = False
 
     @abstractmethod
@@ -108,7 +108,6 @@ class Score(nn.Module, ABC):
             RuntimeError: a gradient that is not finite, or a Captum method that rewrites the
                 gradients of which the score is made.
         """
-        differentiable = torch.is_grad_enabled()
         device = self._ready()
         train = as_tensors(train_inputs, "train_inputs", device)
         batch = len(train[0])
@@ -116,17 +115,33 @@ class Score(nn.Module, ABC):
             matched(tensor, batch, "test_inputs")
             for tensor in as_tensors(test_inputs, "test_inputs", device)
         ]
-        test_labels = as_labels(test_target, "test_target", device)
-        if test_labels is not None:
-            test_labels = matched(test_labels, batch, "test_target")
-        tests, rows = self._paired(test, test_labels)
-        products = self._gradients.products(
-            [_differentiated(tensor) if differentiable else tensor for tensor in train],
-            self._train_labels(train_target, batch, device),
-            tests,
-            rows,
-            differentiable,
-        )
+        labels = as_labels(test_target, "test_target", device)
+        if labels is not None:
+            labels = matched(labels, batch, "test_target")
+        tests, rows = self.distinct_tests(test, labels, {})
+        return self.paired(train, train_target, tests, rows)
+
+    def paired(
+        self, train_inputs: Inputs, train_target: object, tests: TestGradients, rows: Tensor
+    ) -> Tensor:
+        """The score of each training example for one of several test examples.
+
+        Args:
+            train_inputs: as in `forward`, likewise ``train_target``.
+            train_target: labels ``[B, ...]`` or ``None``.
+            tests: gradients of ``M`` test examples, from `distinct_tests` or `test_gradients`.
+            rows: which of them goes with each training example, ``[B]``.
+
+        Returns:
+            Scores ``[B]``, in a graph if gradients are enabled.
+        """
+        differentiable = torch.is_grad_enabled()
+        device = self._ready()
+        train = as_tensors(train_inputs, "train_inputs", device)
+        if differentiable:
+            train = tuple(_differentiated(tensor) for tensor in train)
+        labels = self._train_labels(train_target, len(train[0]), device)
+        products = self._gradients.products(train, labels, tests, rows, differentiable)
         return self._combined(products, tests.squares[rows])
 
     @outside_inference_mode
@@ -141,8 +156,8 @@ class Score(nn.Module, ABC):
         inputs = as_tensors(test_inputs, "test_inputs", device)
         labels = as_labels(test_target, "test_target", device)
         if labels is not None:
-            labels = matched(labels, len(inputs[0]), "test_target")
-        tests, rows = self._paired(inputs, labels)
+            labels = matched(labels, len(inputs[0]), "test_target", "test examples")
+        tests, rows = self.distinct_tests(inputs, labels, {})
         return tests if len(tests.squares) == len(rows) else tests.select(rows)
 
     @outside_inference_mode
@@ -184,6 +199,40 @@ class Score(nn.Module, ABC):
         squares = self._gradients.squares(inputs, labels)
         return self._combined(Products(squares, squares), squares)
 
+    def distinct_tests(
+        self,
+        test: Sequence[Tensor],
+        labels: Tensor | None,
+        known: dict[bytes, TestGradients],
+    ) -> tuple[TestGradients, Tensor]:
+        """The gradients of the distinct ones among test examples.
+
+        Args:
+            test: the model's input tensors, each ``[B, ...]``.
+            labels: their labels ``[B, ...]``, or ``None``.
+            known: gradients that need not be computed again, by what the test example consists
+                of; brought up to date. Only valid as long as the model does not change.
+
+        Returns:
+            Gradients of ``M`` test examples, and which of them each row is, ``[B]``.
+        """
+        columns = [*test] if labels is None else [*test, labels]
+        first, rows, contents = distinct(columns)
+        new = [
+            index for index, content in zip(first, contents, strict=True) if content not in known
+        ]
+        if new:
+            computed = self._gradients.of_tests(
+                [tensor[new].detach() for tensor in test], label_rows(labels, new)
+            )
+            known.update(
+                (contents[rows[index]], one) for index, one in zip(new, computed, strict=True)
+            )
+        for content in set(known).difference(contents):
+            del known[content]
+        tests = TestGradients.joined([known[content] for content in contents])
+        return tests, torch.tensor(rows, device=tests.squares.device)
+
     def rows_that_fit(self, memory: int, most: int) -> int:
         """How many examples' differentiable scores fit in so many bytes, as far as is known.
 
@@ -201,22 +250,6 @@ class Score(nn.Module, ABC):
     def _train_labels(self, target: object, batch: int, device: torch.device) -> Tensor | None:
         labels = as_labels(target, "train_target", device)
         return None if labels is None else matched(labels, batch, "train_target")
-
-    def _paired(
-        self, test: list[Tensor] | tuple[Tensor, ...], labels: Tensor | None
-    ) -> tuple[TestGradients, Tensor]:
-        """The gradients of the distinct test examples, and which one belongs to each row."""
-        columns = [*test] if labels is None else [*test, labels]
-        first, rows, contents = distinct(columns)
-
-        def compute(wanted: list[int]) -> list[TestGradients]:
-            chosen = [first[index] for index in wanted]
-            return self._gradients.of_tests(
-                [tensor[chosen].detach() for tensor in test], label_rows(labels, chosen)
-            )
-
-        tests = self._memory.recall(self, contents, compute)
-        return tests, torch.tensor(rows, device=tests.squares.device)
 
     def _combined(self, products: Products, test_squares: Tensor) -> Tensor:
         inner, train_squares = products

@@ -14,10 +14,10 @@ from captum_tfa.gradients import (
     outside_inference_mode,
 )
 from captum_tfa.gradients.modes import differentiating
+from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.uses import ParameterUses
 from captum_tfa.scores.losses import ExampleLosses
 from captum_tfa.scores.pairing import Inputs, as_labels, as_tensors, label_rows
-from captum_tfa.scores.selection import ParameterChoice, choose
 
 # Exact engines differ by this much in float32, by the kinks of ReLU and max pooling.
 _TOLERANCE = {torch.float64: 1e-6, torch.float32: 0.05}
@@ -52,8 +52,8 @@ def compare_with_autograd(
         error = float((mine - other).norm() / size)
         if not error <= tolerance:
             raise RuntimeError(
-                f"The {name} of this example, found in a batch, differs by {error:.1e} from what "
-                f"it is for the example alone (allowed: {tolerance:.0e}). The examples of a batch depend on "
+                f"The {name} of this example, found in a batch, differs by {error:.1e} "
+                f"from what it is for the example alone (allowed: {tolerance:.0e}). The examples of a batch depend on "
                 "each other in this model, or its output is random: make them independent and "
                 "call model.eval()."
             )
@@ -67,7 +67,7 @@ def _of_engine(
     parameters: ParameterChoice,
 ) -> list[Tensor]:
     """``‖g‖²`` of the example, ``[1]``, and its derivatives, in a batch of two."""
-    engine = ParameterGradients(model, losses, lambda: choose(model, parameters))
+    engine = ParameterGradients(model, losses, parameters)
     batch = _leaves([torch.cat([tensor, (1.1 * tensor).to(tensor)]) for tensor in example])
     labels = None if label is None else torch.cat([label, label])
     none = TestGradients({}, batch[0].new_zeros(0))
@@ -87,6 +87,7 @@ def _of_autograd(
     # Nothing is recorded here, but what has no second derivative is still rewritten.
     with differentiating(alone[0].device), ParameterUses({}, []):
         loss = losses(hookless(model)(*alone), label).sum()
+    with differentiating(alone[0].device):
         chosen = list(choose(model, parameters).values())
         gradients = torch.autograd.grad(loss, chosen, create_graph=True, allow_unused=True)
         squares = torch.stack([(part * part).sum() for part in gradients if part is not None])

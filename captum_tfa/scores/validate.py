@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
-from captum_tfa.scores.selection import ParameterChoice
 from captum_tfa.scores.self_check import compare_with_autograd
 
 _BATCH_NORM = nn.modules.batchnorm._BatchNorm

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_tfa.gradients.uses import rewrites
+from captum_tfa.gradients.registry import rewrites
 
 
 @rewrites(F.scaled_dot_product_attention)
@@ -33,8 +33,12 @@ def scaled_dot_product_attention(
     scores = query @ key.transpose(-2, -1) * (scale or 1 / math.sqrt(query.shape[-1]))
     if is_causal:
         attn_mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
-    if attn_mask is not None and attn_mask.dtype == torch.bool:
-        scores = scores.masked_fill(~attn_mask, -torch.inf)
-    elif attn_mask is not None:
+    if attn_mask is not None and attn_mask.dtype != torch.bool:
         scores = scores + attn_mask
-    return F.dropout(scores.softmax(-1), dropout_p) @ value
+    blocked = scores.detach().isneginf()
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        blocked = blocked | ~attn_mask
+    nowhere = blocked.all(-1, keepdim=True)  # a query that may look nowhere sees zeros
+    scores = scores.masked_fill(blocked & ~nowhere, -torch.inf).masked_fill(nowhere, 0)
+    weights = scores.softmax(-1).masked_fill(nowhere, 0)
+    return F.dropout(weights, dropout_p) @ value

@@ -12,9 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rule import Rule
 from captum_tfa.gradients.rules.sums import ChannelSum
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 
 class BatchNormWeight(Rule):

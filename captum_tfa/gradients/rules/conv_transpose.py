@@ -8,8 +8,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rules.convolution import Geometry, Sizes, convolve, sizes
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 
 def _recorded(convolution: Callable[..., Tensor], spatial: int) -> Callable[..., Tensor]:

@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_tfa.gradients.gram import GramRule
+from captum_tfa.gradients.modes import without_autocast
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rules.sums import ChannelSum
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 Sizes = int | Sequence[int]
 
@@ -92,6 +94,7 @@ class _Convolve(torch.autograd.Function):
         return geometry.apply(input, weight, bias)
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
         return _ConvolveBack.apply(delta, weight, ctx.geometry, ctx.like), None, None, None
@@ -109,6 +112,7 @@ class _ConvolveBack(torch.autograd.Function):
         return geometry.to_input(delta, input, weight)
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor, None, None, None]:
         (weight,) = ctx.saved_tensors
         return _Convolve.apply(adjoint, weight, None, ctx.geometry), None, None, None
@@ -127,6 +131,7 @@ class _WeightGradients(torch.autograd.Function):
         return _each(geometry.to_weight, delta, input, weight)
 
     @staticmethod
+    @without_autocast
     def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         input, delta = ctx.saved_tensors
         to_input = to_delta = None

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rule import Rule
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 
 class BroadcastParameter(Rule):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rules.sums import ChannelSum
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 
 @records(F.group_norm)

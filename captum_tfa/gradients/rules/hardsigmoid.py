@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_tfa.gradients.uses import rewrites
+from captum_tfa.gradients.registry import rewrites
 
 
 @rewrites(F.hardsigmoid)

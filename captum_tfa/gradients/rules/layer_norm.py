@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rules.sums import LastDimensionsSum
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 
 @records(F.layer_norm)

@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from captum_tfa.gradients.gram import GramRule
+from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rules.sums import LastDimensionsSum
-from captum_tfa.gradients.uses import ParameterUses, records
+from captum_tfa.gradients.uses import ParameterUses
 
 
 class LinearWeight(GramRule):

@@ -23,7 +23,7 @@ def choose(model: nn.Module, parameters: ParameterChoice = None) -> dict[str, nn
             Parameters with ``requires_grad=False`` never count.
 
     Raises:
-        TypeError: ``parameters`` is none of these.
+        TypeError: ``parameters`` is none of these; a chosen parameter is complex.
         ValueError: a name or module is not part of the model, or no trainable parameter is left.
     """
     named = dict(model.named_parameters())
@@ -37,6 +37,12 @@ def choose(model: nn.Module, parameters: ParameterChoice = None) -> dict[str, nn
             f"{what}: a score compares parameter gradients, so at least one parameter must have "
             "requires_grad=True. Call requires_grad_(True) on the layers that should count."
         )
+    for name, parameter in chosen.items():
+        if parameter.is_complex():
+            raise TypeError(
+                f"Parameter '{name}' is complex; scores compare real gradients. Leave it out with "
+                "`parameters=`, or store its real and imaginary parts as two parameters."
+            )
     return chosen
 
 
