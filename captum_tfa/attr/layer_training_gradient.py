@@ -13,7 +13,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
-from captum_tfa.attr.training_gradient import second_derivatives
+from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
@@ -108,7 +108,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
             torch.autocast(rows.train[0].device.type, enabled=False),
         ):
             maps, _ = compute_layer_gradients_and_eval(
-                lambda *train: rows.scores(self.forward_func, train),
+                lambda *train: refuse_dead_ends(rows.scores(self.forward_func, train)),
                 self.layer if isinstance(self.layer, list) else [self.layer],
                 rows.train,
                 attribute_to_layer_input=of_layer_input,

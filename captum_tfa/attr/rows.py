@@ -180,8 +180,8 @@ def row_chunks(score: Score, rows: Rows, size: int | None) -> Iterator[Rows]:
     Raises:
         ValueError: ``size`` is below 1.
     """
-    if size is not None and (not isinstance(size, int) or size < 1):
-        raise ValueError(f"internal_batch_size is {size!r}; it must be 1, 2, ..., or None.")
+    if size is not None and (not hasattr(size, "__index__") or size < 1):
+        raise ValueError(f"internal_batch_size is {size!r}; it must be at least 1, or None.")
     start = 0
     while start < len(rows):
         step = size or score.rows_that_fit(_free_bytes(rows.train[0].device), _MOST_ROWS)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +10,7 @@ from captum.log import log_usage
 from torch import Tensor, nn
 
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
+from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
@@ -94,13 +93,14 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
         chunks = row_chunks(self.forward_func, rows, internal_batch_size)
         maps = [self._maps(chunk) for chunk in chunks]
         joined = tuple(torch.cat(parts, 1).flatten(0, 1) for parts in zip(*maps, strict=True))
-        return joined if isinstance(inputs, tuple) else joined[0]
+        return joined if isinstance(inputs, tuple | list) else joined[0]
 
     def _maps(self, rows: Rows) -> tuple[Tensor, ...]:
         """Maps ``[M, B, ...]``, where ``M`` is 1 unless every row has several test images."""
         with torch.enable_grad():
             train = tuple(tensor.detach().requires_grad_() for tensor in rows.train)
             scores = rows.scores(self.forward_func, train)
+            refuse_dead_ends(scores)
             of_test = scores.reshape(len(rows), -1).sum(0).unbind()
             with second_derivatives(), torch.autocast(train[0].device.type, enabled=False):
                 maps = [
@@ -120,18 +120,3 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             )
             for tensor, *parts in zip(rows.train, *maps, strict=True)
         )
-
-
-@contextmanager
-def second_derivatives() -> Iterator[None]:
-    """Say what to do when an operation of the model cannot be differentiated twice."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "derivative for" not in str(error) and "double back" not in str(error).lower():
-            raise
-        raise RuntimeError(
-            "A map is a second derivative, and an operation of the model has none "
-            f"({str(error).splitlines()[0]}). Replace that operation, restrict the score to "
-            "layers behind it with `parameters=`, or map the model's later layers only."
-        ) from error

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune, spectral_norm, weight_norm
 
 # Hooks that compute a weight belong to the model, not to the user who watches it.
@@ -53,9 +53,20 @@ def _looking_only(hook: Hook, module: nn.Module) -> Hook:
     def looking(_: nn.Module, *arguments: Any) -> Any:
         with torch.no_grad():
             returned = hook(module, *arguments)
-        return None if returned is None else hook(module, *arguments)
+        if returned is None or _same(returned, arguments[-1]):
+            return None
+        return hook(module, *arguments)
 
     return looking
+
+
+def _same(returned: Any, given: Any) -> bool:
+    """Whether a hook returned, perhaps as a copy, what it was given."""
+    if isinstance(returned, Tensor) and isinstance(given, Tensor):
+        return returned.shape == given.shape and bool(returned.eq(given).all())
+    if isinstance(returned, tuple | list) and isinstance(given, tuple | list):
+        return len(returned) == len(given) and all(map(_same, returned, given))
+    return returned is given
 
 
 def _twin(

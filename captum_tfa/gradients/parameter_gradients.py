@@ -112,7 +112,7 @@ class ParameterGradients:
         """One forward pass and the deltas at every use of a chosen parameter in it."""
         chosen = choose(self.model, self.parameters)
         parameters = list(self.model.parameters())
-        with ParameterUses(chosen, parameters) as record, no_saved_tensors_hooks():
+        with ParameterUses(chosen, parameters, inputs) as record, no_saved_tensors_hooks():
             losses = self.loss(model(*inputs), target)
         if len(losses) != len(inputs[0]):
             raise ValueError(

@@ -93,11 +93,11 @@ class TestGradient:
 
 def products_of(gradient: Tensor, tests: TestGradient | None, rows: Tensor | None) -> Products:
     """`Rule.products` from gradients that are at hand, ``[B, *parameter.shape]``."""
-    flat = gradient.flatten(1)
+    flat = gradient.reshape(len(gradient), -1)
     squares = (flat * flat).sum(1)
     if tests is None:
         return Products(None, squares)
-    against = tests.dense.flatten(1)
+    against = tests.dense.reshape(len(tests), -1)
     if rows is None:
         return Products(flat @ against.T, squares)
     if len(tests) == 1:

@@ -149,8 +149,6 @@ class TermCollector:
                 "The loss depends on none of the chosen parameters. Choose parameters that the "
                 "model's output uses, and do not compute the output under torch.no_grad()."
             )
-        if differentiable:
-            _refuse_dead_ends([delta for _, delta in live])
         layouts = self._layouts_of(live, trace, losses)
         shared = [
             use for (use, _), layout in zip(live, layouts, strict=True) if layout is Layout.SHARED
@@ -230,25 +228,3 @@ def _deltas(loss: Tensor, uses: Sequence[Use], differentiable: bool) -> list[Ten
     )
     by_place = dict(zip(places, deltas, strict=True))
     return [by_place[id(use.edge)] for use in uses]
-
-
-def _refuse_dead_ends(deltas: Sequence[Tensor]) -> None:
-    """Raise if an operation of the model cuts the second derivative off without a word.
-
-    Torch ends the graph there in a node that raises when it is reached. On the way to an image
-    it is not reached, and its part of the map would be missing.
-    """
-    todo = [delta.grad_fn for delta in deltas if delta.grad_fn is not None]
-    seen = set()
-    while todo:
-        node = todo.pop()
-        if node in seen:
-            continue
-        seen.add(node)
-        if node.name().endswith("Error"):
-            raise RuntimeError(
-                "An operation of the model is marked @once_differentiable, so there is no "
-                "derivative for its backward pass, and a map needs one. Replace that operation, "
-                "or restrict the score to layers behind it with `parameters=`."
-            )
-        todo.extend(next for next, _ in node.next_functions if next is not None)

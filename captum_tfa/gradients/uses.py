@@ -25,7 +25,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_map
 
 from captum_tfa.gradients.registry import OPENED, RECORDED, REWRITTEN
 from captum_tfa.gradients.rule import Rule
@@ -66,6 +65,9 @@ _MOVES_ROWS = {
     if hasattr(home, name)
 }
 
+_MARK = "_captum_tfa_of_input"
+
+Result = TypeVar("Result")
 MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
 
 
@@ -110,10 +112,14 @@ class ParameterUses(TorchFunctionMode):
     Args:
         chosen: the parameters that count, by name.
         parameters: all parameters of the model; those not chosen are constants.
+        inputs: the model's inputs, whose rows are the examples.
     """
 
     def __init__(
-        self, chosen: Mapping[str, nn.Parameter], parameters: Collection[nn.Parameter]
+        self,
+        chosen: Mapping[str, nn.Parameter],
+        parameters: Collection[nn.Parameter],
+        inputs: Collection[Tensor],
     ) -> None:
         super().__init__()
         self.uses: list[Use] = []
@@ -122,6 +128,8 @@ class ParameterUses(TorchFunctionMode):
         self._names = {id(parameter): name for name, parameter in chosen.items()}
         self._all = {id(parameter) for parameter in parameters}
         self._stand_ins: dict[int, Tensor] = {}
+        self._inputs = {id(tensor) for tensor in inputs}
+        self._sees_input = False
 
     def __torch_function__(
         self,
@@ -131,6 +139,15 @@ class ParameterUses(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        self._sees_input = self._of_input((args, *kwargs.values()))
+        result = self._instead(func, args, kwargs)
+        if self._of_input((args, *kwargs.values())):
+            _mark(result)
+        return result
+
+    def _instead(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
         if func in REWRITTEN:
             return REWRITTEN[func](*args, **kwargs)
         if func in OPENED:
@@ -144,7 +161,12 @@ class ParameterUses(TorchFunctionMode):
         self._remember(func, args, kwargs)
         if func in RECORDED and torch.is_grad_enabled():
             return RECORDED[func](self, *args, **kwargs)
-        return func(*map(self._stand_in, args), **tree_map(self._stand_in, kwargs))
+        return self.leave(func, *args, **kwargs)
+
+    def leave(self, func: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
+        """Call a function without a rule for it, so that autograd differentiates it."""
+        kwargs = {name: self._stand_in(argument) for name, argument in kwargs.items()}
+        return func(*map(self._stand_in, args), **kwargs)
 
     def _remember(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -163,6 +185,14 @@ class ParameterUses(TorchFunctionMode):
             arg for arg in (*args, *kwargs.values()) if isinstance(arg, int | str | tuple | list)
         ]
         self.trace = hash((self.trace, func, repr(plain) if not _has_tensor(plain) else ""))
+
+    def _of_input(self, argument: Any) -> bool:
+        """Whether a tensor was computed from the model's inputs, as far as can be seen."""
+        if isinstance(argument, list | tuple):
+            return any(map(self._of_input, argument))
+        if not isinstance(argument, Tensor):
+            return False
+        return id(argument) in self._inputs or _MARK in argument.__dict__
 
     def _stand_in(self, argument: Any) -> Any:
         """A leaf in the place of a parameter, for a function that has no rule.
@@ -225,6 +255,8 @@ class ParameterUses(TorchFunctionMode):
         ]
         if not chosen:
             return output
+        if not self._sees_input:
+            self.trace = None  # whose such an output is depends on what is made of it later
         if not output.requires_grad:
             output = _attached(output)
         edge = get_gradient_edge(output)
@@ -253,6 +285,14 @@ class _Attach(torch.autograd.Function):
 def _attached(output: Tensor) -> Tensor:
     result: Tensor = _Attach.apply(output, output.new_zeros((), requires_grad=True))
     return result
+
+
+def _mark(result: Any) -> None:
+    if isinstance(result, list | tuple):
+        for part in result:
+            _mark(part)
+    elif isinstance(result, Tensor):
+        setattr(result, _MARK, True)
 
 
 def _has_tensor(argument: Any) -> bool:

@@ -83,7 +83,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
             TypeError: training data that are no pairs.
             ValueError: ``k`` below 1, no training example; otherwise see `Score.forward`.
         """
-        if k is not None and (not isinstance(k, int) or k < 1):
+        if k is not None and (not hasattr(k, "__index__") or k < 1):
             raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
         test_inputs, test_target = split(inputs)
         tests = self.score.test_gradients(test_inputs, test_target)

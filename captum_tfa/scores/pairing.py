@@ -20,7 +20,7 @@ def as_tensors(inputs: object, what: str, device: torch.device) -> tuple[Tensor,
     """The model's input tensors, each ``[B, ...]``, as a tuple.
 
     Args:
-        inputs: a tensor, or a tuple of tensors for models with several inputs.
+        inputs: a tensor, or a tuple or list of tensors for models with several inputs.
         what: what they are, for error messages.
         device: the model's device, on which they must be.
 
@@ -28,7 +28,7 @@ def as_tensors(inputs: object, what: str, device: torch.device) -> tuple[Tensor,
         TypeError: something else was given.
         ValueError: no rows, numbers of rows that differ, or another device.
     """
-    tensors = inputs if isinstance(inputs, tuple) else (inputs,)
+    tensors = tuple(inputs) if isinstance(inputs, tuple | list) else (inputs,)
     for tensor in tensors:
         if not isinstance(tensor, Tensor):
             raise TypeError(

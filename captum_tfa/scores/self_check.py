@@ -46,16 +46,16 @@ def compare_with_autograd(
     plain = _of_autograd(model, example, label, losses, parameters)
     tolerance = _TOLERANCE.get(plain[0].dtype, _TOLERANCE_IN_HALF_PRECISION)
     names = ["squared norm of the parameter gradient"]
-    names += [f"derivative of that norm in input {place}" for place in range(len(example))]
+    names += [f"derivative of that norm in input {place}" for place in range(len(ours) - 1)]
     for name, mine, other in zip(names, ours, plain, strict=True):
         size = torch.maximum(mine.norm(), other.norm()).clamp(min=torch.finfo(other.dtype).tiny)
         error = float((mine - other).norm() / size)
         if not error <= tolerance:
             raise RuntimeError(
                 f"The {name} of this example, found in a batch, differs by {error:.1e} "
-                f"from what it is for the example alone (allowed: {tolerance:.0e}). The examples of a batch depend on "
-                "each other in this model, or its output is random: make them independent and "
-                "call model.eval()."
+                f"from what it is for the example alone (allowed: {tolerance:.0e}). The examples "
+                "of a batch depend on each other in this model, or its output is random: make "
+                "them independent and call model.eval()."
             )
 
 
@@ -68,11 +68,13 @@ def _of_engine(
 ) -> list[Tensor]:
     """``‖g‖²`` of the example, ``[1]``, and its derivatives, in a batch of two."""
     engine = ParameterGradients(model, losses, parameters)
-    batch = _leaves([torch.cat([tensor, (1.1 * tensor).to(tensor)]) for tensor in example])
+    copies = [1.1 * tensor if tensor.is_floating_point() else tensor for tensor in example]
+    batch = _leaves([torch.cat(pair) for pair in zip(example, copies, strict=True)])
     labels = None if label is None else torch.cat([label, label])
-    none = TestGradients({}, batch[0].new_zeros(0))
-    squares = engine.products(batch, labels, none, None, differentiable=True).squares
-    return [squares[:1].detach(), *(part[:1] for part in _derivatives(squares[:1], batch))]
+    none = TestGradients({}, torch.zeros(0))
+    with torch.enable_grad():
+        square = engine.products(batch, labels, none, None, differentiable=True).squares[:1]
+    return [square.detach(), *(part[:1] for part in _derivatives(square, batch))]
 
 
 def _of_autograd(
@@ -85,7 +87,7 @@ def _of_autograd(
     """The same of the example alone, by two plain backward passes."""
     alone = _leaves(example)
     # Nothing is recorded here, but what has no second derivative is still rewritten.
-    with differentiating(alone[0].device), ParameterUses({}, []):
+    with differentiating(alone[0].device), ParameterUses({}, [], []):
         loss = losses(hookless(model)(*alone), label).sum()
     with differentiating(alone[0].device):
         chosen = list(choose(model, parameters).values())
@@ -100,13 +102,12 @@ def _leaves(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _derivatives(square: Tensor, leaves: Sequence[Tensor]) -> list[Tensor]:
-    """The derivatives of ``‖g‖²`` in the inputs; zeros where it depends on none of them."""
+    """The derivatives of ``‖g‖²`` in those inputs that are images, not words."""
     floating = [leaf for leaf in leaves if leaf.requires_grad]
     if not floating or not square.requires_grad:
-        return [torch.zeros_like(leaf) for leaf in leaves]
-    found = iter(torch.autograd.grad(square.sum(), floating, allow_unused=True))
-    parts = [next(found) if leaf.requires_grad else None for leaf in leaves]
+        return [torch.zeros_like(leaf) for leaf in floating]
+    parts = torch.autograd.grad(square, floating, allow_unused=True)
     return [
         leaf.new_zeros(leaf.shape) if part is None else part
-        for leaf, part in zip(leaves, parts, strict=True)
+        for leaf, part in zip(floating, parts, strict=True)
     ]

@@ -45,7 +45,8 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     if training or running_mean is None or running_var is None:
-        return F.batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+        statistics = (running_mean, running_var)
+        return uses.leave(F.batch_norm, input, *statistics, weight, bias, training, momentum, eps)
     inverse_std = torch.rsqrt(running_var + eps)
     scale = inverse_std if weight is None else inverse_std * uses.constant(weight)
     shift = -running_mean * scale

@@ -26,8 +26,8 @@ def _recorded(convolution: Callable[..., Tensor], spatial: int) -> Callable[...,
         dilation: Sizes = 1,
     ) -> Tensor:
         if input.ndim != spatial + 2:  # a single example without a batch dimension
-            return convolution(
-                input, weight, bias, stride, padding, output_padding, groups, dilation
+            return uses.leave(
+                convolution, input, weight, bias, stride, padding, output_padding, groups, dilation
             )
         geometry = Geometry(
             sizes(stride, spatial),

@@ -210,7 +210,7 @@ def _recorded(convolution: Callable[..., Tensor], spatial: int) -> Callable[...,
         groups: int = 1,
     ) -> Tensor:
         if input.ndim != spatial + 2:  # a single example without a batch dimension
-            return convolution(input, weight, bias, stride, padding, dilation, groups)
+            return uses.leave(convolution, input, weight, bias, stride, padding, dilation, groups)
         spread = sizes(dilation, spatial)
         if isinstance(padding, str):
             input, padding = _padded(input, padding, weight.shape[2:], spread)

@@ -52,11 +52,11 @@ def _binary(operation: Callable[..., Tensor], multiplies: bool) -> Callable[...,
             or not isinstance(input, Tensor)
             or not isinstance(other, Tensor)
         ):
-            return operation(input, other, **kwargs)
+            return uses.leave(operation, input, other, **kwargs)
         parameter, activation = (input, other) if left else (other, input)
         output = operation(uses.constant(input), uses.constant(other))
         if not _repeats(parameter, output):
-            return operation(input, other)
+            return uses.leave(operation, input, other)
         factors = (activation.expand_as(output),) if multiplies else ()
         return uses.record(output, (parameter, BroadcastParameter(parameter.shape), factors))
 
@@ -71,7 +71,7 @@ for _operation in _SUMS + _PRODUCTS:
 
 @records(Tensor.expand)
 def expand(uses: ParameterUses, input: Tensor, *sizes: Any, **kwargs: Any) -> Tensor:
-    output = input.expand(*sizes, **kwargs)
+    output = uses.leave(Tensor.expand, input, *sizes, **kwargs)
     if not uses.is_parameter(input) or not _repeats(input, output):
         return output
     # The expanded view of a constant cannot be attached to the graph in place; a copy can.

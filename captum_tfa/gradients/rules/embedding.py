@@ -39,8 +39,8 @@ def embedding(
     sparse: bool = False,
 ) -> Tensor:
     if not uses.counts(weight):
-        return F.embedding(
-            input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
+        return uses.leave(
+            F.embedding, input, weight, padding_idx, max_norm, norm_type, scale_grad_by_freq, sparse
         )
     if max_norm is not None or scale_grad_by_freq:
         raise ValueError(
