@@ -1,0 +1,81 @@
+"""Memory is bounded by the number of rows that one forward pass of the model sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from captum.attr import IntegratedGradients, NoiseTunnel
+from torch import nn
+
+from captum_tfa import LayerTrainingGradCos, TrainingGradCos
+from tests.attr.small_nets import pictures, small_net
+
+
+def _passes(model: nn.Module) -> list[int]:
+    """The rows of each forward pass that fires the user's hooks, from now on."""
+    rows: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    return rows
+
+
+def _pixels(model: Any) -> TrainingGradCos:
+    return TrainingGradCos(model)
+
+
+def _layer(model: Any) -> LayerTrainingGradCos:
+    return LayerTrainingGradCos(model, model.conv2)
+
+
+METHODS = pytest.mark.parametrize("make", [_pixels, _layer])
+
+
+@METHODS
+@pytest.mark.parametrize("size", [1, 3, 7, 50])
+def test_internal_batch_size_bounds_the_rows_of_a_pass(make: Any, size: int) -> None:
+    model = small_net()
+    rows = _passes(model)
+    make(model).attribute(pictures(7, 1), 1, pictures(1, 2), internal_batch_size=size)
+    assert max(rows) == min(size, 7)
+    assert sum(rows) == 7
+
+
+@METHODS
+def test_first_pass_without_internal_batch_size_is_a_single_row(make: Any) -> None:
+    """It shows how much memory a row takes; then many fit for a small model."""
+    model = small_net()
+    rows = _passes(model)
+    make(model).attribute(pictures(100, 1), 1, pictures(1, 2))
+    assert rows[0] == 1
+    assert max(rows) <= 64
+    assert len(rows) <= 4
+    assert sum(rows) == 100
+
+
+@METHODS
+def test_noise_samples_at_once_are_worked_on_in_chunks(make: Any) -> None:
+    model = small_net()
+    rows = _passes(model)
+    NoiseTunnel(make(model)).attribute(
+        pictures(1, 1),
+        nt_samples=10,
+        stdevs=0.1,
+        target=1,
+        additional_forward_args=pictures(1, 2),
+        internal_batch_size=4,
+    )
+    assert rows == [4, 4, 2]
+
+
+def test_integration_steps_over_the_score_are_bounded_by_captums_own_argument() -> None:
+    model = small_net()
+    rows = _passes(model)
+    IntegratedGradients(TrainingGradCos(model).forward_func).attribute(
+        pictures(2, 1),
+        n_steps=6,
+        internal_batch_size=4,
+        additional_forward_args=(pictures(1, 2), 1, torch.tensor([0, 2])),
+    )
+    assert max(rows) == 4
+    assert sum(rows) == 12
