@@ -1,0 +1,272 @@
+"""Finds what is wrong with the arguments of `explain` before any long work starts."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
+
+# Images that are fetched twice, to see whether the data set gives the same ones again.
+_FETCHED_TWICE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """What is asked of the model: one image, one label, with the model's own answer beside it.
+
+    Attributes:
+        image: ``[1, C, H, W]``, on the model's device.
+        label: The class asked about.
+        label_given: Whether the user gave it.
+        predicted: The class that the model says.
+        confidence: Its softmax probability, in [0, 1].
+        classes: How many classes the model tells apart.
+    """
+
+    image: Tensor
+    label: int
+    label_given: bool
+    predicted: int
+    confidence: float
+    classes: int
+
+    @property
+    def label_tensor(self) -> Tensor:
+        """The label as the scores want it, ``[1]``."""
+        return torch.tensor([self.label], device=self.image.device)
+
+
+def check_numbers(
+    k: int,
+    nt_samples: int,
+    noise_level: float,
+    batch_size: int | None,
+    num_workers: int,
+    internal_batch_size: int | None,
+) -> None:
+    """Raises ValueError for the first number outside its range."""
+    whole = [("k", k, 1), ("nt_samples", nt_samples, 1), ("num_workers", num_workers, 0)]
+    for name, size in (("batch_size", batch_size), ("internal_batch_size", internal_batch_size)):
+        if size is not None:
+            whole.append((name, size, 1))
+    for name, value, least in whole:
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}")
+    if not 0 <= noise_level < float("inf"):
+        raise ValueError(
+            f"noise_level is {noise_level!r}; it must be 0 or more: "
+            "0.1 is a tenth of an image's range of values, 0 draws one map without noise"
+        )
+
+
+def check_statistics(
+    mean: Sequence[float] | None, std: Sequence[float] | None, channels: int
+) -> tuple[list[float], list[float]] | None:
+    """``(mean, std)`` as lists, or None if none was given.
+
+    Raises:
+        ValueError: One without the other, not 1 or ``channels`` values, or a std of 0 or less.
+    """
+    if mean is None and std is None:
+        return None
+    if mean is None or std is None:
+        raise ValueError("mean and std belong together: give both, or none to have them found")
+    given = [float(value) for value in mean], [float(value) for value in std]
+    if any(len(part) not in (1, channels) for part in given) or min(given[1]) <= 0:
+        raise ValueError(
+            f"mean is {given[0]} and std {given[1]}; each must hold 1 or {channels} numbers, "
+            "and std only numbers above 0: give those of the images' normalisation"
+        )
+    return given
+
+
+def check_dataset(dataset: Any, channels: int) -> int:
+    """The number of examples of a data set that `explain` can work with.
+
+    Raises:
+        ValueError: No map-style data set, none of its examples, examples that are not
+            ``(image [C, H, W], class label)``, or other images each time they are asked for.
+    """
+    if isinstance(dataset, IterableDataset) or not (
+        hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
+    ):
+        raise ValueError(
+            f"train_dataset is a {type(dataset).__name__}; it must be a map-style data set "
+            "(with len() and [index]), so that the images found can be fetched again"
+        )
+    count = len(dataset)
+    if count == 0:
+        raise ValueError("train_dataset is empty; give the data that the model was trained on")
+    for index in range(min(count, _FETCHED_TWICE)):
+        first, _ = example(dataset, index)
+        again, _ = example(dataset, index)
+        if len(first) != channels:
+            raise ValueError(
+                f"train_dataset[{index}] has {len(first)} channels and test_input {channels}; "
+                "prepare both with the same transform"
+            )
+        if not torch.equal(first, again):
+            raise ValueError(
+                f"train_dataset[{index}] is another image each time; the image that is ranked "
+                "must be the one that is mapped: use the transform for evaluation, without "
+                "random crops, flips or colours"
+            )
+    return count
+
+
+def example(dataset: Any, index: int) -> tuple[Tensor, int]:
+    """Example ``index`` as ``(image [C, H, W], label)``.
+
+    Raises:
+        ValueError: It is anything else.
+    """
+    given = dataset[index]
+    pair = given if isinstance(given, tuple | list) and len(given) == 2 else (None, None)
+    image, label = pair
+    if not isinstance(image, Tensor) or image.dim() != 3 or not image.is_floating_point():
+        raise ValueError(
+            f"train_dataset[{index}] is {_describe(given)}; it must be a pair "
+            "(image [C, H, W] of floating-point numbers, class label): add a transform to tensor"
+        )
+    whole = _whole_number(label)
+    if whole is None:
+        raise ValueError(
+            f"the label of train_dataset[{index}] is {_describe(label)}; explain() needs one whole "
+            "number, the class. For other labels use ScoreInfluence and TrainingGradCos themselves"
+        )
+    return image, whole
+
+
+def ask(
+    model: nn.Module,
+    output_fn: Callable[[Any], Tensor] | None,
+    test_input: Tensor,
+    test_target: int | None,
+    layer: nn.Module | None,
+) -> Question:
+    """Runs the test image through the model once, and checks image, label and layer.
+
+    Raises:
+        ValueError: An image or label that the model does not take, or a layer whose
+            activation is not ``[B, C, h, w]``.
+    """
+    device = next(model.parameters(), torch.empty(0)).device
+    image = check_image(test_input).to(device)
+    shapes: list[Any] = []
+    hook = None
+    if layer is not None:
+        hook = layer.register_forward_hook(
+            lambda module, inputs, output: shapes.append(getattr(output, "shape", None))
+        )
+    try:
+        with torch.no_grad():
+            output = model(image)
+    finally:
+        if hook is not None:
+            hook.remove()
+    logits = output if output_fn is None else output_fn(output)
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:
+        raise ValueError(
+            f"the model gives {_describe(logits)} for one image; explain() needs logits "
+            "[B, classes]: give output_fn, which takes them from the model's output"
+        )
+    if layer is not None and (len(shapes) != 1 or shapes[0] is None or len(shapes[0]) != 4):
+        shape = None if not shapes or shapes[0] is None else list(shapes[0])
+        raise ValueError(
+            f"layer is called {len(shapes)} times for one image and gives the shape {shape}; "
+            "it must be called once and give [B, C, h, w]: name a convolution or a block of them"
+        )
+    probabilities = logits[0].float().softmax(dim=0)
+    predicted = int(probabilities.argmax())
+    label = predicted if test_target is None else check_label(test_target, len(probabilities))
+    confidence = float(probabilities[predicted])
+    return Question(
+        image, label, test_target is not None, predicted, confidence, len(probabilities)
+    )
+
+
+def check_image(test_input: Any) -> Tensor:
+    """The test image as ``[1, C, H, W]``.
+
+    Raises:
+        ValueError: It is no floating-point tensor ``[C, H, W]`` or ``[1, C, H, W]``, or not finite.
+    """
+    fits = isinstance(test_input, Tensor) and (
+        test_input.dim() == 3 or (test_input.dim() == 4 and len(test_input) == 1)
+    )
+    if not fits or not test_input.is_floating_point():
+        raise ValueError(
+            f"test_input is {_describe(test_input)}; it must be one image, a floating-point "
+            "tensor [C, H, W] or [1, C, H, W]: prepare it with the transform of the training set"
+        )
+    if not torch.isfinite(test_input).all():
+        raise ValueError("test_input holds NaN or infinity; check its transform")
+    image: Tensor = test_input.detach()
+    return image if image.dim() == 4 else image.unsqueeze(0)
+
+
+def check_label(test_target: Any, classes: int) -> int:
+    """The test label as an int.
+
+    Raises:
+        ValueError: It is not a whole number in [0, classes).
+    """
+    if isinstance(test_target, Tensor) and test_target.numel() == 1:
+        test_target = test_target.item()
+    if isinstance(test_target, bool) or not isinstance(test_target, int):
+        raise ValueError(
+            f"test_target is {_describe(test_target)}; it must be a whole number, the class, "
+            "or None to ask about the model's own prediction"
+        )
+    if not 0 <= test_target < classes:
+        raise ValueError(
+            f"test_target is {test_target}; the model's classes are 0 to {classes - 1}"
+        )
+    return test_target
+
+
+def find_layer(model: nn.Module, layer: nn.Module | str | None) -> tuple[nn.Module, str] | None:
+    """The layer and its dotted name in the model, or None if none is asked for.
+
+    Raises:
+        ValueError: The model has no such layer.
+    """
+    if layer is None:
+        return None
+    names = {name: module for name, module in model.named_modules() if name}
+    if isinstance(layer, str):
+        if layer in names:
+            return names[layer], layer
+        near = difflib.get_close_matches(layer, names, n=3, cutoff=0.4) or list(names)[:3]
+        raise ValueError(f"the model has no layer {layer!r}; it has {', '.join(near)}, ...")
+    for name, module in names.items():
+        if module is layer:
+            return module, name
+    raise ValueError(
+        f"layer ({type(layer).__name__}) is no part of the model; "
+        "give a module out of model.named_modules(), or its dotted name"
+    )
+
+
+def _whole_number(value: Any) -> int | None:
+    """A Python, NumPy or tensor number as an int, or None if it is no single whole number."""
+    try:
+        whole = int(value)
+        return whole if bool(whole == value) else None
+    except (TypeError, ValueError, RuntimeError):
+        return None
+
+
+def _describe(value: Any) -> str:
+    """A short word for a value in an error message."""
+    if isinstance(value, Tensor):
+        return f"a tensor {list(value.shape)} of {value.dtype}"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    text = repr(value)
+    return text if len(text) <= 40 else f"of type {type(value).__name__}"

@@ -1,0 +1,215 @@
+"""Which parts of which training images made my model say this about this test image?
+
+Ranks the training set by grad-cos, ``S = cos(g_train, g_test)``, and maps the images at both
+ends of the ranking: the SmoothGrad of ``dS/dx_train``. The method is [bacha2025training].
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+from tqdm import tqdm
+
+from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
+from captum_tfa.influence import ScoreInfluence
+from captum_tfa.report import arguments, dataset_facts
+from captum_tfa.report.explanation import Explanation, Setting, TrainingExample
+from captum_tfa.report.mapping import Mapper, random_state_kept
+from captum_tfa.scores import GradCosScore, validate
+
+
+def explain(
+    model: nn.Module,
+    train_dataset: Dataset[Any],
+    test_input: Tensor,
+    test_target: int | None = None,
+    k: int = 5,
+    nt_samples: int = 50,
+    noise_level: float = 0.1,
+    *,
+    layer: nn.Module | str | None = None,
+    loss_fn: Callable[..., Tensor] | None = None,
+    output_fn: Callable[[Any], Tensor] | None = None,
+    parameters: Any = None,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    internal_batch_size: int | None = None,
+    seed: int = 0,
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    show_progress: bool = False,
+) -> Explanation:
+    """The training images that speak most for and against a label of a test image, with maps.
+
+    One pass over the training set scores every example. The ``k`` highest scores above 0 are the
+    proponents (learning them makes the label more likely here), the ``k`` lowest below 0 the
+    opponents; there are fewer if the training set has fewer. Each is mapped by the mean of
+    ``dS/dx`` over ``nt_samples`` noisy copies (SmoothGrad). The same seed gives the same noise
+    for every image, so an image's map does not depend on ``k``. PyTorch's global random state,
+    the model and its hooks are left as they were.
+
+    Args:
+        model: A classifier with logits ``[B, classes]``, in eval mode. Its device is used.
+        train_dataset: Map-style, yields ``(image [C, H, W], class label)``, always the same image
+            for an index: use the transform for evaluation. Its ``classes``, ``samples`` and
+            the ``Normalize`` of its ``transform`` are used for display, also through `Subset`.
+        test_input: The image to explain, ``[C, H, W]`` or ``[1, C, H, W]``, prepared alike.
+        test_target: The class asked about, in [0, classes): "why not that?". None (default)
+            asks about the model's own prediction: "why did it say this?".
+        k: Most proponents, and most opponents; at least 1. Default 5.
+        nt_samples: Noisy copies an image, at least 1. Default 50.
+        noise_level: Standard deviation of the noise as a part of each training image's own
+            range of values (max − min), at least 0. Default 0.1. 0 draws one map without noise.
+        layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its
+            activation ``[B, C, h, w]``, averaged over channels and upsampled. None (default):
+            maps of the pixels.
+        loss_fn: As for `GradCosScore`. Default cross-entropy.
+        output_fn: Takes the logits from the model's output. Default: the output is the logits.
+        parameters: Which parameters count, as for `GradCosScore`. Default: all trainable ones.
+        batch_size: Training images at once while ranking. None (default): 64 for images up to
+            64 x 64 pixels, fewer for larger ones, at least 8.
+        num_workers: Processes that load training images. Default 0: this one.
+        internal_batch_size: Noisy copies at once while mapping. None (default): chosen to be
+            safe for memory.
+        seed: Seed of the noise.
+        class_names: One name a class. None (default): the data set's ``classes``, or numbers.
+        mean: Per-channel mean that the transform took away, for display. None: see above; if
+            nothing is found, an image outside [0, 1] is stretched from its minimum and maximum.
+        std: Per-channel standard deviation, given with ``mean``.
+        show_progress: Show a progress bar for the ranking and one for the maps.
+
+    Returns:
+        An `Explanation`: ``.plot()`` draws it, ``.save(dir)`` writes it.
+
+    Raises:
+        ValueError: An argument out of its range, a data set or a model that cannot be used;
+            raised before the long work, with what to do.
+    """
+    arguments.check_numbers(
+        k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size
+    )
+    score = GradCosScore(model, loss_fn, output_fn, parameters)
+    validate(model)
+    found = arguments.find_layer(model, layer)
+    image = arguments.check_image(test_input)
+    given = arguments.check_statistics(mean, std, image.shape[1])
+    count = arguments.check_dataset(train_dataset, image.shape[1])
+    question = arguments.ask(model, output_fn, image, test_target, found[0] if found else None)
+    names = _names(class_names, train_dataset, question.classes)
+    batch_size = batch_size or _batch_size(image)
+    statistics = given or dataset_facts.normalisation(train_dataset)
+
+    method = (
+        TrainingGradCos(model, loss_fn, output_fn, parameters)
+        if found is None
+        else LayerTrainingGradCos(model, found[0], loss_fn, output_fn, parameters)
+    )
+    mapper = Mapper(
+        method,
+        question.image,
+        question.label_tensor,
+        nt_samples,
+        noise_level,
+        internal_batch_size,
+        seed,
+    )
+
+    def shown(index: int, value: float) -> TrainingExample:
+        picture, label = arguments.example(train_dataset, index)
+        return TrainingExample(
+            index=index,
+            score=value,
+            label=label,
+            label_name=_name(names, label),
+            image=dataset_facts.for_display(picture, statistics),
+            map=mapper(picture, label),
+            file=dataset_facts.file_of(train_dataset, index),
+        )
+
+    with random_state_kept(question.image.device):
+        influence = ScoreInfluence(score, train_dataset, batch_size, num_workers, show_progress)
+        scores = influence.influence((question.image, question.label_tensor))[0]
+        ends = _both_ends(scores, k)
+        todo = [index for end in ends for index in end]
+        with tqdm(todo, desc="Mapping", unit="image", disable=not show_progress) as bar:
+            mapped = [shown(index, float(scores[index])) for index in bar]
+
+    settings: dict[str, Setting] = {
+        "score": "grad-cos",
+        "map": "dS/dx" if found is None else "dS/dA, mean over channels, upsampled",
+        "layer": found[1] if found else None,
+        "model": type(model).__name__,
+        "loss": "cross-entropy" if loss_fn is None else _word(loss_fn),
+        "parameters": "all trainable" if parameters is None else "chosen",
+        "training_examples": count,
+        "k": k,
+        "nt_samples": nt_samples,
+        "noise_level": noise_level,
+        "batch_size": batch_size,
+        "seed": seed,
+        "device": question.image.device.type,
+    }
+    return Explanation(
+        test_image=dataset_facts.for_display(question.image[0], statistics),
+        predicted=question.predicted,
+        predicted_name=_name(names, question.predicted),
+        confidence=question.confidence,
+        label=question.label,
+        label_name=_name(names, question.label),
+        label_given=question.label_given,
+        proponents=tuple(mapped[: len(ends[0])]),
+        opponents=tuple(mapped[len(ends[0]) :]),
+        settings=settings,
+        versions=_versions(),
+    )
+
+
+def _both_ends(scores: Tensor, k: int) -> tuple[list[int], list[int]]:
+    """Places of the ``k`` highest scores above 0, and of the ``k`` lowest below 0.
+
+    Of equal scores the earlier example goes first. No example stands on both sides.
+    """
+    falling = scores.argsort(descending=True, stable=True)[:k]
+    rising = scores.argsort(stable=True)[:k]
+    return falling[scores[falling] > 0].tolist(), rising[scores[rising] < 0].tolist()
+
+
+def _batch_size(image: Tensor) -> int:
+    """As many images as take the memory of 64 of 64 x 64 pixels, within [8, 64]."""
+    return max(8, min(64, 64 * 64 * 64 // image[0, 0].numel()))
+
+
+def _names(given: Sequence[str] | None, dataset: Any, classes: int) -> list[str]:
+    """Names of the first classes; those left over go by their numbers.
+
+    Raises:
+        ValueError: The user's own names are not one a class.
+    """
+    if given is None:
+        return dataset_facts.class_names(dataset) or []
+    if len(given) != classes:
+        raise ValueError(
+            f"class_names has {len(given)} names; the model has {classes} classes: "
+            "give one name a class"
+        )
+    return [str(name) for name in given]
+
+
+def _name(names: Sequence[str], label: int) -> str:
+    return names[label] if 0 <= label < len(names) else str(label)
+
+
+def _word(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("captum_tfa", "torch", "torchvision", "captum")
+    found = {package: str(importlib.import_module(package).__version__) for package in packages}
+    return {"python": platform.python_version(), **found}

@@ -1,0 +1,109 @@
+"""What an explanation holds: the test image, the training images behind it, their maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Setting = str | int | float | bool | None
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingExample:
+    """One training image that speaks for or against the label asked about.
+
+    Attributes:
+        index: Its place in the training set.
+        score: grad-cos with the test image, in [-1, 1]; > 0 proponent, < 0 opponent.
+        label: Its label, an index into the model's classes.
+        label_name: The label in words.
+        image: The picture for display, ``[C, H, W]`` in [0, 1].
+        map: ``dS/dx``, ``[C, H, W]``; for a layer, the mean over the layer's channels,
+            upsampled to ``[1, H, W]``.
+        file: Where the picture lies, if the data set tells.
+    """
+
+    index: int
+    score: float
+    label: int
+    label_name: str
+    image: Tensor
+    map: Tensor
+    file: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Which parts of which training images made the model say this about this test image.
+
+    Attributes:
+        test_image: The test picture for display, ``[C, H, W]`` in [0, 1].
+        predicted: The class that the model says.
+        predicted_name: The same in words.
+        confidence: Softmax probability of ``predicted``, in [0, 1].
+        label: The class asked about: the given ``test_target``, or else ``predicted``.
+        label_name: The same in words.
+        label_given: Whether ``label`` was given ("why not that?") or is the model's own
+            ("why did it say this?").
+        proponents: Training images whose learning makes ``label`` more likely here; highest
+            score first, all scores > 0.
+        opponents: Training images whose learning makes ``label`` less likely here; lowest
+            score first, all scores < 0.
+        settings: What was asked for, by name.
+        versions: Versions of the software that made it, by name.
+    """
+
+    test_image: Tensor
+    predicted: int
+    predicted_name: str
+    confidence: float
+    label: int
+    label_name: str
+    label_given: bool
+    proponents: tuple[TrainingExample, ...]
+    opponents: tuple[TrainingExample, ...]
+    settings: Mapping[str, Setting]
+    versions: Mapping[str, str]
+
+    def plot(self) -> Figure:
+        """A figure of the test image and its proponents and opponents with their maps.
+
+        All maps share one colour scale. Works without a display and leaves matplotlib's
+        backend alone. At most `figure.MOST_COLUMNS` images a side are drawn.
+
+        Returns:
+            A new matplotlib figure: ``.savefig(file)`` writes it; a notebook shows it.
+        """
+        from captum_tfa.report.figure import draw
+
+        return draw(self)
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Writes ``figure.png``, ``explanation.json`` and ``maps.safetensors``; all or nothing.
+
+        The tensors are ``test_image [C, H, W]`` and, in the order of the entries,
+        ``proponent_images``, ``opponent_images`` ``[K, C, H, W]``, ``proponent_maps`` and
+        ``opponent_maps`` ``[K, C, H, W]`` (``[K, 1, H, W]`` for a layer).
+
+        Args:
+            directory: Folder to write, made if it is not there. One that is empty or holds
+                an earlier explanation and nothing else is replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            FileExistsError: Something else lies there.
+            OSError: The disk is full, the folder may not be written, ...; nothing is left.
+        """
+        from captum_tfa.report.saving import save
+
+        return save(self, directory)

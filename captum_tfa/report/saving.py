@@ -1,0 +1,148 @@
+"""Writes an explanation to a folder: whole, or not at all.
+
+Everything is written to a new folder beside the target, which is then renamed. Whoever looks
+sees the old state or the new one, and an error on the way (a full disk, Ctrl-C) leaves none of
+ours behind.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from captum_tfa.report.explanation import Explanation, TrainingExample
+
+FIGURE, TEXT, TENSORS = "figure.png", "explanation.json", "maps.safetensors"
+_FORMAT = "captum_tfa.explanation"
+
+
+def check_destination(directory: str | os.PathLike[str]) -> Path:
+    """The folder's path without links, if an explanation may be written there.
+
+    Raises:
+        FileExistsError: It is a file, or a folder that holds anything but an explanation.
+    """
+    target = Path(directory).expanduser().resolve()
+    for parent in target.parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise FileExistsError(
+                    f"{parent} is a file, so {target} cannot be made: choose another folder"
+                )
+            break
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise FileExistsError(f"{target} is a file; name a folder that is new or empty")
+    found = {entry.name for entry in target.iterdir()}
+    if found and not (found <= {FIGURE, TEXT, TENSORS} and _is_explanation(target / TEXT)):
+        strange = sorted(found - {FIGURE, TEXT, TENSORS}) or sorted(found)
+        raise FileExistsError(
+            f"{target} holds files that are no explanation ({', '.join(strange[:3])}"
+            f"{', ...' if len(strange) > 3 else ''}); name a folder that is new or empty"
+        )
+    return target
+
+
+def save(explanation: Explanation, directory: str | os.PathLike[str]) -> Path:
+    """See `Explanation.save`."""
+    target = check_destination(directory)
+    made = _make_parents(target.parent)
+    mark = uuid.uuid4().hex[:12]
+    new = target.with_name(f".{target.name}.{mark}.new")
+    try:
+        new.mkdir()
+        _write(explanation, new)
+        _put_in_place(new, target, old=target.with_name(f".{target.name}.{mark}.old"))
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        for parent in made:
+            parent.rmdir()
+        raise
+    return target
+
+
+def to_json(explanation: Explanation) -> dict[str, Any]:
+    """The explanation without its pictures, in JSON's types."""
+    return {
+        "format": _FORMAT,
+        "format_version": 1,
+        "test": {
+            "predicted": explanation.predicted,
+            "predicted_name": explanation.predicted_name,
+            "confidence": explanation.confidence,
+            "label": explanation.label,
+            "label_name": explanation.label_name,
+            "label_given": explanation.label_given,
+        },
+        "proponents": [_entry(example) for example in explanation.proponents],
+        "opponents": [_entry(example) for example in explanation.opponents],
+        "settings": dict(explanation.settings),
+        "versions": dict(explanation.versions),
+    }
+
+
+def _entry(example: TrainingExample) -> dict[str, Any]:
+    return {
+        "index": example.index,
+        "score": example.score,
+        "label": example.label,
+        "label_name": example.label_name,
+        "file": example.file,
+    }
+
+
+def _write(explanation: Explanation, folder: Path) -> None:
+    text = json.dumps(to_json(explanation), indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / TEXT).write_text(text + "\n", encoding="utf-8")
+    tensors = {"test_image": explanation.test_image}
+    for side, examples in (
+        ("proponent", explanation.proponents),
+        ("opponent", explanation.opponents),
+    ):
+        tensors[f"{side}_images"] = _stack([example.image for example in examples])
+        tensors[f"{side}_maps"] = _stack([example.map for example in examples])
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    save_file(tensors, folder / TENSORS, metadata={"format": _FORMAT})
+    explanation.plot().savefig(folder / FIGURE, dpi=150)
+
+
+def _stack(tensors: Sequence[Tensor]) -> Tensor:
+    """``[K, ...]``; ``[0]`` if there is none, so that every file has the same names."""
+    return torch.stack(list(tensors)) if tensors else torch.empty(0)
+
+
+def _put_in_place(new: Path, target: Path, old: Path) -> None:
+    if not target.exists():
+        new.rename(target)
+        return
+    target.rename(old)  # an earlier explanation or an empty folder: `check_destination`
+    try:
+        new.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _make_parents(folder: Path) -> list[Path]:
+    """Makes ``folder`` and what is missing above it; what was made, innermost first."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def _is_explanation(file: Path) -> bool:
+    try:
+        return bool(json.loads(file.read_text(encoding="utf-8"))["format"] == _FORMAT)
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
