@@ -7,11 +7,13 @@ from captum_tfa.attr import (
     TrainingGradDot,
 )
 from captum_tfa.influence import ScoreInfluence
+from captum_tfa.report import Explanation, explain
 from captum_tfa.scores import GradCosScore, GradDotScore, ZeroGradientWarning, validate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Explanation",
     "GradCosScore",
     "GradDotScore",
     "LayerTrainingGradCos",
@@ -21,5 +23,6 @@ __all__ = [
     "TrainingGradDot",
     "ZeroGradientWarning",
     "__version__",
+    "explain",
     "validate",
 ]

@@ -1,0 +1,166 @@
+"""``captum-tfa explain``: your model, your training images, your puzzling image."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from captum_tfa.cli import data, models
+from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
+from captum_tfa.report import Explanation, TrainingExample, explain
+from captum_tfa.report.saving import check_destination
+
+# Training images that are tried out, to see whether model, weights and pictures fit together.
+_TRIED = 64
+
+
+def run(options: argparse.Namespace) -> None:
+    """Does what the options say and prints what was found.
+
+    Raises:
+        UserError: Something that the user can put right.
+    """
+    with as_user_error(FileExistsError):
+        check_destination(options.out)
+    device = models.choose_device(options.device)
+    picture = data.load_image(options.image)
+    root = data.training_root(options.data)
+    classes = data.find_classes(root)
+    label = None if options.label is None else data.class_index(options.label, classes)
+
+    model, preprocess = models.build(options.model, len(classes))
+    models.load_weights(model, options.weights)
+    model.to(device).eval()
+    training_set = data.open_folder(root, classes, preprocess)
+    image = prepared(preprocess, picture)
+    models.check_runs(model, image, len(classes))
+    print(
+        f"{len(training_set)} training images of {len(classes)} classes in {root}: "
+        f"{data.listed(classes)}\n"
+        f"images are prepared by {one_line(repr(preprocess))}\n"
+        f"the model is right on {_tried(model, training_set)}",
+        flush=True,
+    )
+
+    explanation = explained(
+        lambda: explain(
+            model,
+            training_set,
+            image,
+            label,
+            options.top,
+            options.nt_samples,
+            layer=options.layer,
+            batch_size=options.batch_size,
+            num_workers=_workers(device, training_set),
+            seed=options.seed,
+            show_progress=True,
+        )
+    )
+    print(f"\n{options.image}: {summary(explanation)}")
+    print_saved(explanation, options.out)
+
+
+def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:
+    """The picture as the model wants it, ``[C, H, W]``.
+
+    Raises:
+        UserError: The transform fails or gives anything else.
+    """
+    try:
+        image = preprocess(picture)
+    except Exception as error:
+        raise UserError(
+            f"the model's preprocess fails on an image ({type(error).__name__}: {one_line(error)})"
+        ) from error
+    if not isinstance(image, torch.Tensor) or image.dim() != 3 or not image.is_floating_point():
+        raise UserError(
+            "the model's preprocess must give a floating-point tensor [C, H, W]; "
+            "end it with ToTensor() or ConvertImageDtype(torch.float)"
+        )
+    return image
+
+
+def explained(work: Callable[[], Explanation]) -> Explanation:
+    """The result of ``work``, whose errors are written for users.
+
+    Raises:
+        UserError: It raised one of this package's errors, or the memory was too small.
+    """
+    try:
+        with own_errors():
+            return work()
+    except torch.OutOfMemoryError as error:
+        raise UserError("the device's memory is too small; give a smaller --batch-size") from error
+
+
+def summary(explanation: Explanation) -> str:
+    """What was asked and found, in plain words."""
+    said = f"the model says {explanation.predicted_name} ({explanation.confidence:.1%})"
+    agrees = explanation.label == explanation.predicted
+    lines = [f"{said}; why {'' if agrees else 'not '}{explanation.label_name}?"]
+    for title, way, examples in (
+        ("proponents", "more", explanation.proponents),
+        ("opponents", "less", explanation.opponents),
+    ):
+        lines.append(f"{title}: learning these makes {explanation.label_name} {way} likely here")
+        lines.extend(listing(examples) or ["  none"])
+    return "\n".join(lines)
+
+
+def listing(examples: Iterable[TrainingExample]) -> list[str]:
+    """One line an example: score, label, and where it is."""
+    examples = list(examples)
+    width = max((len(example.label_name) for example in examples), default=0)
+    return [
+        f"  {example.score:+.3f}  {example.label_name:<{width}}  "
+        f"{example.file or f'training image {example.index}'}"
+        for example in examples
+    ]
+
+
+def print_saved(explanation: Explanation, out: str) -> None:
+    """Saves the explanation and says where it lies.
+
+    Raises:
+        UserError: It cannot be written there.
+    """
+    with as_user_error(OSError):
+        folder = explanation.save(out)
+    print(f"\nfigure: {folder / 'figure.png'}\nnumbers and maps: beside it in {folder}")
+
+
+def _workers(device: torch.device, training_set: Dataset[Any]) -> int:
+    """Processes that load pictures: a fast device would wait for one."""
+    try:
+        pickle.dumps(training_set)
+    except Exception:  # a transform of the user's own that cannot be sent to a process
+        return 0
+    return 0 if device.type == "cpu" else min(8, os.cpu_count() or 1)
+
+
+@torch.no_grad()
+def _tried(model: nn.Module, training_set: Dataset[Any]) -> str:
+    """How many of some training images the model gets right, in words.
+
+    A model that knows its training images shows that weights, classes and preparation are the
+    right ones. Ones that do not fit give no error elsewhere, only a worthless explanation.
+    """
+    count = len(training_set)  # type: ignore[arg-type]
+    places = torch.linspace(0, count - 1, min(count, _TRIED)).long().tolist()
+    device = next(model.parameters()).device
+    right = 0
+    for place in places:
+        image, label = training_set[place]
+        right += int(model(image.unsqueeze(0).to(device)).argmax()) == label
+    text = f"{right} of {len(places)} training images tried"
+    if 2 * right < len(places):
+        text += " (few: do --weights, --data and the preparation of the images belong together?)"
+    return text

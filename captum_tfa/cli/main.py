@@ -1,0 +1,217 @@
+"""``captum-tfa``: which parts of which training images made my model say this?
+
+Nothing heavy is imported before a command is known to be asked for rightly, so help and
+errors of spelling come at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TextIO
+
+from captum_tfa import __version__
+from captum_tfa.cli.errors import UserError, one_line
+
+_EXPLAIN_EPILOG = """
+how pictures are prepared:
+  A torchvision model gets its pictures as its own published weights want them. A model of
+  yours says it itself: the factory sets model.preprocess to the transform (PIL image to
+  tensor) that its evaluation used. Without that, pictures are prepared as for torchvision's
+  classifiers: shorter side 256, centre 224 x 224, ImageNet's mean and deviation.
+
+example:
+  captum-tfa explain --data pets --model resnet18 --weights pets.pt --image odd.jpg \\
+    --label cat --out why
+"""
+
+_DEMO_EPILOG = """
+Without --data: draws a small set of pictures in which nearly all training pictures of one
+class carry a coloured patch, trains a small CNN on them, and explains a test picture that
+the patch makes wrong. With --data: trains the small CNN on your pictures, made small
+(32 to 64 pixels a side), and explains its most confident mistake on DIR/test or DIR/val, or
+on a tenth of the pictures held out if there is neither.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves errors to `main`, so that all of them look the same."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} ({self.prog} --help tells more)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        argv: Its arguments. None: those of the process.
+
+    Returns:
+        The exit status: 0, 2 after an error that the user can put right, 130 after Ctrl-C.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            options = _parser().parse_args(argv)
+            _run(options)
+        except UserError as error:
+            print(f"captum-tfa: error: {error}", file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            print("\ncaptum-tfa: stopped", file=sys.stderr)
+            return 130
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if options.command == "explain":
+        from captum_tfa.cli import explain
+
+        explain.run(options)
+    else:
+        from captum_tfa.cli import demo
+
+        demo.run(options)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    print(f"captum-tfa: warning: {one_line(message)}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="captum-tfa",
+        description="Which parts of which training images made my model say this?",
+    )
+    parser.add_argument("--version", action="version", version=f"captum-tfa {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    _add_explain(commands)
+    _add_demo(commands)
+    return parser
+
+
+def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "explain",
+        help="explain what your model says about an image",
+        description="Finds the training images that speak most for and against a label of an "
+        "image, and the pixels in them that do it.",
+        epilog=_EXPLAIN_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="DIR",
+        required=True,
+        help="the training images: DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg",
+    )
+    add(
+        "--model",
+        metavar="NAME",
+        required=True,
+        help="a torchvision classifier such as resnet18, or your own as PACKAGE.MODULE:FACTORY; "
+        "the factory is called with num_classes= if it takes it",
+    )
+    add(
+        "--weights",
+        metavar="FILE",
+        required=True,
+        help="the trained model's state dict, .pt, .pth or .safetensors",
+    )
+    add("--image", metavar="FILE", required=True, help="the image to explain")
+    add(
+        "--label",
+        metavar="NAME",
+        help="ask why the model did not say this class (default: why it said what it says)",
+    )
+    add(
+        "--top",
+        metavar="N",
+        type=_whole(1),
+        default=5,
+        help="how many images for, and how many against (default: %(default)s)",
+    )
+    add(
+        "--layer",
+        metavar="NAME",
+        help="map this layer of the model, e.g. layer4, instead of the pixels",
+    )
+    add(
+        "--nt-samples",
+        metavar="N",
+        type=_whole(1),
+        default=50,
+        help="noisy copies averaged into a map (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        metavar="N",
+        type=_whole(1),
+        help="training images at once (default: chosen by their size)",
+    )
+    add(
+        "--device",
+        default="auto",
+        help="cpu, cuda, cuda:1, mps, or auto: cuda if there is one, else cpu (default: auto)",
+    )
+    add(
+        "--seed",
+        metavar="N",
+        type=_whole(0),
+        default=0,
+        help="seed of the noise (default: %(default)s)",
+    )
+    add(
+        "--out",
+        metavar="DIR",
+        required=True,
+        help="folder for figure.png, explanation.json and maps.safetensors",
+    )
+
+
+def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "demo",
+        help="see it work, with nothing at hand or on your own images",
+        description="Trains a small CNN and explains one of its mistakes.",
+        epilog=_DEMO_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add(
+        "--data",
+        metavar="DIR",
+        help="images to train on: DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg",
+    )
+    add(
+        "--out",
+        metavar="DIR",
+        default="captum-tfa-demo",
+        help="folder for the result (default: ./%(default)s)",
+    )
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """Reads a whole number of at least ``least``, for argparse."""
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+        return value
+
+    return read

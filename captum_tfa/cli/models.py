@@ -1,0 +1,227 @@
+"""The user's model: built by name or by factory, with the weights from a file."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.transforms._presets import ImageClassification
+
+from captum_tfa.cli.errors import UserError, one_line
+
+Preprocess = Callable[[Any], Tensor]
+
+# A checkpoint of a training run often holds the state dict under one of these names.
+_INNER_NAMES = ("state_dict", "model_state_dict", "model")
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` is cuda if there is one, else cpu.
+
+    Raises:
+        UserError: There is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(f"--device {name} cannot be used here; try auto or cpu") from error
+    return device
+
+
+def build(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
+    """A fresh model and what prepares its pictures.
+
+    Args:
+        name: A torchvision classifier, or ``package.module:factory``. The current folder is
+            searched for the module too.
+        num_classes: How many classes the model shall tell apart.
+
+    Returns:
+        ``(model, preprocess)``; ``preprocess`` makes a tensor ``[3, H, W]`` of a PIL image.
+
+    Raises:
+        UserError: No such model, or a factory that fails.
+    """
+    return _from_factory(name, num_classes) if ":" in name else _from_torchvision(name, num_classes)
+
+
+def load_weights(model: nn.Module, file: str) -> None:
+    """Puts the tensors of a state-dict file into the model. Nothing but tensors is unpickled.
+
+    Raises:
+        UserError: No such file, one that holds anything but tensors, or the tensors of
+            another model.
+    """
+    path = Path(file).expanduser()
+    if not path.is_file():
+        raise UserError(f"--weights {file} does not exist; name a .pt, .pth or .safetensors file")
+    tensors = _tensors_in(_read(path), path)
+    wanted = model.state_dict()
+    missing = [key for key in wanted if key not in tensors]
+    unknown = [key for key in tensors if key not in wanted]
+    if missing or unknown:
+        parts = [("lacks", missing), ("has unknown", unknown)]
+        what = " and ".join(f"{verb} {_some(keys)}" for verb, keys in parts if keys)
+        raise UserError(f"{file} does not fit --model: it {what}; name the model it was saved from")
+    for key, tensor in tensors.items():
+        if tensor.shape != wanted[key].shape:
+            raise UserError(
+                f"{file} does not fit --model: {key} is {list(tensor.shape)} there and "
+                f"{list(wanted[key].shape)} in the model; is --data the set it was trained on?"
+            )
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{file}: {key} holds NaN or infinity; the training went wrong")
+    model.load_state_dict(tensors)
+
+
+def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> None:
+    """Runs one image ``[3, H, W]`` through the model.
+
+    Raises:
+        UserError: The model fails, or does not give logits ``[1, num_classes]``.
+    """
+    size = " x ".join(map(str, image.shape))
+    try:
+        with torch.no_grad():
+            output = model(image.unsqueeze(0).to(next(model.parameters()).device))
+    except Exception as error:
+        raise UserError(
+            f"the model fails on an image of {size} ({_where(error)}); "
+            "set model.preprocess in the factory to the transform that it needs"
+        ) from error
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        raise UserError(
+            f"the model gives {type(output).__name__} for an image; it must give a tensor of "
+            "logits [B, classes]: let the factory return a module that does"
+        )
+    if output.shape[1] != num_classes:
+        raise UserError(
+            f"the model tells {output.shape[1]} classes apart, --data has {num_classes} class "
+            "folders; name the data that the model was trained on"
+        )
+
+
+def _from_torchvision(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "for example resnet18, vit_b_16."
+        raise UserError(
+            f"--model {name} is no classifier of torchvision; {hint} "
+            "Your own model goes by PACKAGE.MODULE:FACTORY"
+        )
+    model = torchvision.models.get_model(name, weights=None, num_classes=num_classes)
+    preprocess = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    return model, preprocess
+
+
+def _from_factory(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
+    module_name, _, factory_name = name.partition(":")
+    if not module_name or not factory_name.isidentifier():
+        raise UserError(f"--model {name} is not of the form PACKAGE.MODULE:FACTORY")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise UserError(
+            f"--model {name}: importing {module_name} fails ({_where(error)}); "
+            "run the command in the folder where the module lies, or install its package"
+        ) from error
+    factory = getattr(module, factory_name, None)
+    if not callable(factory):
+        raise UserError(f"--model {name}: {module_name} has no function {factory_name}")
+    try:
+        model = factory(**_arguments(factory, num_classes))
+    except Exception as error:
+        raise UserError(
+            f"--model {name}: the factory fails ({_where(error)}); "
+            "it must be callable with no argument but num_classes"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"--model {name} returns a {type(model).__name__}; it must return a torch.nn.Module"
+        )
+    preprocess = getattr(model, "preprocess", None) or ImageClassification(crop_size=224)
+    if not callable(preprocess):
+        raise UserError(
+            f"--model {name}: model.preprocess is a {type(preprocess).__name__}; it must be a "
+            "transform from a PIL image to a tensor"
+        )
+    return model, preprocess
+
+
+def _arguments(factory: Callable[..., Any], num_classes: int) -> dict[str, int]:
+    parameters = inspect.signature(factory).parameters.values()
+    takes = any(
+        parameter.name == "num_classes" or parameter.kind is parameter.VAR_KEYWORD
+        for parameter in parameters
+    )
+    return {"num_classes": num_classes} if takes else {}
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path} is no safetensors file ({one_line(error)})") from error
+    if path.suffix not in (".pt", ".pth"):
+        raise UserError(f"{path} ends in {path.suffix or 'nothing'}; .pt, .pth or .safetensors do")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        raise UserError(
+            f"{path} is no file of tensors alone, or is broken, and was not run; "
+            "save the weights with torch.save(model.state_dict(), FILE)"
+        ) from error
+
+
+def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
+    """The state dict in a file's content, also one level down and from under DataParallel."""
+    if isinstance(content, Mapping):
+        for name in _INNER_NAMES:
+            if isinstance(content.get(name), Mapping):
+                content = content[name]
+                break
+    if (
+        not isinstance(content, Mapping)
+        or not content
+        or not all(
+            isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+        )
+    ):
+        raise UserError(
+            f"{path} holds no state dict; "
+            "save the weights with torch.save(model.state_dict(), FILE)"
+        )
+    tensors = dict(content)
+    nn.modules.utils.consume_prefix_in_state_dict_if_present(tensors, "module.")
+    return tensors
+
+
+def _some(keys: Sequence[str]) -> str:
+    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+
+
+def _where(error: Exception) -> str:
+    """What failed and in which line of whose file."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = f"{type(error).__name__}: {one_line(error)}"
+    return f"{text[:200]}, in {Path(last.filename).name} line {last.lineno}"

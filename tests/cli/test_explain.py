@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import torchvision
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from captum_tfa.cli import explain
+from captum_tfa.cli.main import main
+from tests.cli.conftest import FACTORY, Home, write_picture
+
+FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+
+
+def read(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "explanation.json").read_text())
+    return found
+
+
+def refused(home: Home, capsys: pytest.CaptureFixture[str], *parts: str, **changes: str) -> str:
+    """Asserts that the changed command ends with one line that holds ``parts``, and no folder."""
+    before = home.names()
+    assert main(home.arguments(**changes)) == 2
+    told = capsys.readouterr().err
+    line = told.strip().splitlines()[-1]
+    assert line.startswith("captum-tfa: error: ")
+    assert "Traceback" not in told
+    for part in parts:
+        assert part in line
+    assert home.names() == before
+    return line
+
+
+def test_the_whole_job(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(home.arguments(label="dog")) == 0
+    told = capsys.readouterr()
+    assert {entry.name for entry in (home.folder / "why").iterdir()} == FILES
+    found = read(home.folder / "why")
+    assert found["test"]["label_name"] == "dog"  # type: ignore[index]
+    entries = [*found["proponents"], *found["opponents"]]  # type: ignore[misc]
+    assert entries
+    for entry in entries:
+        assert Path(entry["file"]).parent.name == entry["label_name"]
+        assert entry["file"] in told.out
+    assert "8 training images of 2 classes in pets/train: cat, dog" in told.out
+    assert "Normalize" in told.out
+    assert "of 8 training images tried" in told.out
+    assert str(home.folder / "why" / "figure.png") in told.out
+    assert "ranking" in told.err
+    assert "mapping" in told.err
+
+
+def test_as_a_process_of_its_own(home: Home) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "captum_tfa", *home.arguments()], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "why " in done.stdout
+    assert {entry.name for entry in Path("why").iterdir()} == FILES
+
+
+def test_without_a_label_it_asks_about_what_the_model_says(home: Home) -> None:
+    assert main(home.arguments()) == 0
+    test = read(home.folder / "why")["test"]
+    assert test["label"] == test["predicted"]  # type: ignore[index]
+    assert test["label_given"] is False  # type: ignore[index]
+
+
+def test_class_folders_at_once_are_as_good(home: Home) -> None:
+    assert main(home.arguments(data="pets/train", out="first")) == 0
+    assert main(home.arguments(out="second")) == 0
+    first, second = (load_file(home.folder / f / "maps.safetensors") for f in ("first", "second"))
+    assert all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_layer_seed_top_and_batch_size_reach_explain(home: Home) -> None:
+    assert main(home.arguments(layer="0", seed="3", top="1", batch_size="3", device="cpu")) == 0
+    settings = read(home.folder / "why")["settings"]
+    wanted = {"layer": "0", "seed": 3, "k": 1, "batch_size": 3, "nt_samples": 2, "device": "cpu"}
+    assert {name: settings[name] for name in wanted} == wanted  # type: ignore[index]
+
+
+def test_safetensors_and_pt_give_the_same(home: Home) -> None:
+    save_file(torch.load("weights.pt", weights_only=True), "weights.safetensors")
+    assert main(home.arguments(out="first")) == 0
+    assert main(home.arguments(out="second", weights="weights.safetensors")) == 0
+    assert read(home.folder / "first") == read(home.folder / "second")
+
+
+def test_a_torchvision_model_by_name_gets_its_own_preparation(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = torchvision.models.mobilenet_v3_small(num_classes=2)
+    torch.save(model.state_dict(), "mobile.pt")
+    given = home.arguments(model="mobilenet_v3_small", weights="mobile.pt", nt_samples="1", top="1")
+    assert main(given) == 0
+    assert "crop_size=[224]" in capsys.readouterr().out
+    assert load_file(home.folder / "why" / "maps.safetensors")["test_image"].shape == (3, 224, 224)
+
+
+def test_an_earlier_explanation_is_replaced_and_other_files_are_not(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(home.arguments(label="dog")) == 0
+    assert main(home.arguments(label="cat")) == 0
+    assert read(home.folder / "why")["test"]["label_name"] == "cat"  # type: ignore[index]
+    (home.folder / "why" / "notes.txt").write_text("mine")
+    refused(home, capsys, "notes.txt", "new or empty")
+    (home.folder / "file").write_text("mine")
+    refused(home, capsys, "is a file", out="file")
+
+
+@pytest.mark.parametrize(
+    ("changes", "parts"),
+    [
+        ({"data": "nowhere"}, ["--data nowhere does not exist"]),
+        ({"data": "odd.png"}, ["--data odd.png is a file"]),
+        ({"data": "pets/train/cat"}, ["holds no folders", "one folder a class"]),
+        ({"data": "pets"}, []),
+        ({"image": "nowhere.png"}, ["nowhere.png does not exist"]),
+        ({"image": "pets"}, ["pets is a folder"]),
+        ({"image": "weights.pt"}, ["weights.pt is not an image"]),
+        ({"label": "dgo"}, ["--label dgo", "cat, dog", "did you mean dog?"]),
+        ({"device": "cuda:99"}, ["--device cuda:99", "cpu"]),
+        ({"device": "toaster"}, ["--device toaster"]),
+        ({"layer": "conv9"}, ["no layer 'conv9'"]),
+        ({"layer": "5"}, ["[B, C, h, w]"]),
+    ],
+)
+def test_wrong_options_are_one_line(
+    home: Home,
+    capsys: pytest.CaptureFixture[str],
+    changes: dict[str, str],
+    parts: list[str],
+) -> None:
+    if changes == {"data": "pets"}:  # good, were it not for a class without pictures
+        (home.folder / "pets" / "train" / "emu").mkdir()
+        parts = ["emu holds no pictures", "move it away"]
+    refused(home, capsys, *parts, **changes)
+
+
+def test_an_empty_folder_is_one_line(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (home.folder / "empty").mkdir()
+    refused(home, capsys, "empty holds no folders", data="empty")
+    (home.folder / "empty" / "cat").mkdir()
+    refused(home, capsys, "only the folder cat", "at least two", data="empty")
+
+
+def test_a_broken_training_image_is_named(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    (home.folder / "pets" / "train" / "dog" / "broken.jpg").write_text("not a picture")
+    refused(home, capsys, "broken.jpg is not an image", "move it away")
+
+
+def test_a_half_training_image_is_named(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_picture(home.folder / "pets" / "train" / "dog" / "half.png", 1, side=64)
+    file.write_bytes(file.read_bytes()[:2000])
+    refused(home, capsys, "half.png cannot be read")
+
+
+def test_a_model_that_cannot_be_explained_is_one_line(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = home.folder / f"{home.module}.py"
+    file.write_text(FACTORY.replace("BatchNorm2d(4)", "BatchNorm2d(4, track_running_stats=False)"))
+    weights = torch.load("weights.pt", weights_only=True)
+    kept = {key: value for key, value in weights.items() if not key.startswith(("1.r", "1.num"))}
+    torch.save(kept, "weights.pt")
+    refused(home, capsys, "track_running_stats=False")
+
+
+def test_loading_processes_hand_on_which_file_is_broken(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(explain, "_workers", lambda device, data: 1)
+    monkeypatch.setattr(explain, "_TRIED", 1)
+    (home.folder / "pets" / "train" / "dog" / "broken.jpg").write_text("not a picture")
+    line = refused(home, capsys, "broken.jpg is not an image")
+    assert "Caught" not in line
+
+
+def test_a_model_that_does_not_know_its_training_images_is_remarked_on(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scope: dict[str, object] = {}
+    exec(FACTORY, scope)
+    model: nn.Sequential = scope["make"](2)  # type: ignore[operator]
+    with torch.no_grad():
+        model[5].weight.zero_()
+        model[5].bias.copy_(torch.tensor([0.0, 1.0]))  # always says dog
+    torch.save(model.state_dict(), "weights.pt")
+    for place in range(10):
+        write_picture(home.folder / "pets" / "train" / "cat" / f"more{place}.png", 0)
+    assert main(home.arguments()) == 0
+    assert "right on 4 of 18 training images tried (few" in capsys.readouterr().out
