@@ -9,7 +9,7 @@ from captum_tfa.scores import GradCosScore
 class LayerTrainingGradCos(LayerTrainingGradient):
     """``∂S/∂A`` for ``S = ⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``.
 
-    Arguments as in `LayerTrainingGradient`. Source: [tfa2025]_,
+    Arguments as in `LayerTrainingGradient`. Source: [bacha2025training]_,
     equations 1 and 2; the layer map: appendix D.1.
 
     Example::

@@ -10,7 +10,7 @@ class LayerTrainingGradDot(LayerTrainingGradient):
     """``∂S/∂A`` for ``S = ⟨g_train, g_test⟩``.
 
     Arguments as in `LayerTrainingGradient`. Source: [charpiat2019input]_;
-    the layer map: [tfa2025]_, appendix D.1.
+    the layer map: [bacha2025training]_, appendix D.1.
 
     Example::
 

@@ -9,7 +9,7 @@ from captum_tfa.scores import GradCosScore
 class TrainingGradCos(TrainingGradient):
     """``M = ∂S/∂x_train`` for ``S = ⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``.
 
-    Arguments as in `TrainingGradient`. Source: [tfa2025]_, equations 1 and 2.
+    Arguments as in `TrainingGradient`. Source: [bacha2025training]_, equations 1 and 2.
 
     Example::
 

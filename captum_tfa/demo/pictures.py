@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.datasets import DatasetFolder
 from torchvision.transforms import Compose, ConvertImageDtype, Normalize
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -84,7 +84,7 @@ def read_pictures(folder: DatasetFolder, what: str, show_progress: bool = False)
         found = pool.map(folder.__getitem__, range(len(folder)))
         for image, label in tqdm(
             found,
-            desc=f"Reading {what}",
+            desc=f"reading {what}",
             total=len(folder),
             unit="image",
             disable=not show_progress,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 
 def train_classifier(
@@ -56,7 +56,7 @@ def train_classifier(
     steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
     model.train()
-    with tqdm(total=steps, desc="Training", unit="step", disable=not show_progress) as bar:
+    with tqdm(total=steps, desc="training", unit="step", disable=not show_progress) as bar:
         for _ in range(epochs):
             for images, labels in loader:
                 loss = nn.functional.cross_entropy(model(images.to(device)), labels.to(device))

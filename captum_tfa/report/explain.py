@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.utils.data import Dataset
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
 from captum_tfa.influence import ScoreInfluence
@@ -137,7 +137,7 @@ def explain(
         scores = influence.influence((question.image, question.label_tensor))[0]
         ends = _both_ends(scores, k)
         todo = [index for end in ends for index in end]
-        with tqdm(todo, desc="Mapping", unit="image", disable=not show_progress) as bar:
+        with tqdm(todo, desc="mapping", unit="image", disable=not show_progress) as bar:
             mapped = [shown(index, float(scores[index])) for index in bar]
 
     settings: dict[str, Setting] = {

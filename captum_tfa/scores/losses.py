@@ -155,9 +155,8 @@ def _checked_classes(outputs: Tensor, target: Tensor, loss_fn: object) -> Tensor
             f"{list(outputs.shape)}; cross-entropy takes one class number an example, "
             f"{list(expected)}."
         )
-    counted = target[target != getattr(loss_fn, "ignore_index", None)]
-    if not len(counted):
-        return target.long()
+    ignored = getattr(loss_fn, "ignore_index", None)
+    counted = target if ignored is None else target.masked_fill(target == ignored, 0)
     lowest, highest = int(counted.min()), int(counted.max())
     if lowest < 0 or highest >= outputs.shape[1]:
         wrong = lowest if lowest < 0 else highest
