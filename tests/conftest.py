@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-# The nets are tiny: more threads only wait for each other.
-torch.set_num_threads(min(2, torch.get_num_threads()))
+# The nets are tiny: more threads only wait for each other, and for those of other processes.
+torch.set_num_threads(1)
 
 
 class TorchRandom:

@@ -11,8 +11,8 @@ class GradCosScore(Score):
     """``S = ⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``, within [-1, 1].
 
     How far the training example and the test example pull the parameters the same way, whatever
-    the size of their losses; the score of the training-feature-attribution paper [bacha2025training]_,
-    equation 1, after [charpiat2019input]_. Arguments as in `Score`.
+    the size of their losses; the score of the paper on training feature attribution
+    [bacha2025training]_, equation 1, after [charpiat2019input]_. Arguments as in `Score`.
 
     Example::
 

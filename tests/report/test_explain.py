@@ -197,5 +197,5 @@ def test_progress_goes_to_stderr_only_when_asked_for(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().err == ""
     quick(show_progress=True)
     shown = capsys.readouterr()
-    assert "Mapping" in shown.err
+    assert "mapping" in shown.err
     assert shown.out == ""
