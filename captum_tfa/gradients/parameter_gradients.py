@@ -124,7 +124,7 @@ class ParameterGradients:
         # parameters, or, in functions that torch does not show, of the parameters themselves.
         leaves = [*record.left_to_autograd(), *chosen.items()]
         uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
-        terms = self._collector.terms(uses, record.trace, losses, differentiable)
+        terms = self._collector.terms(uses, record.trace.key, losses, differentiable)
         self.bytes_per_example = _bytes_per_example(record.uses, terms, len(losses))
         return terms
 

@@ -28,44 +28,10 @@ from torch.overrides import TorchFunctionMode
 
 from captum_tfa.gradients.registry import OPENED, RECORDED, REWRITTEN
 from captum_tfa.gradients.rule import Rule
+from captum_tfa.gradients.trace import Trace
 
 # Functions whose calls would hide uses of parameters.
 _DIFFERENTIATION = {torch.autograd.grad, torch.autograd.backward, Tensor.backward}
-
-# Functions that move rows about as the content of a tensor says.
-_INDEXES = {Tensor.__getitem__, Tensor.__setitem__}
-_MOVES_ROWS = {
-    getattr(home, name)
-    for name in (
-        "argsort",
-        "gather",
-        "index_add",
-        "index_add_",
-        "index_copy",
-        "index_copy_",
-        "index_put",
-        "index_put_",
-        "index_select",
-        "masked_scatter",
-        "masked_scatter_",
-        "masked_select",
-        "nonzero",
-        "scatter",
-        "scatter_",
-        "scatter_add",
-        "scatter_add_",
-        "sort",
-        "take",
-        "take_along_dim",
-        "topk",
-        "unique",
-        "where",
-    )
-    for home in (torch, Tensor)
-    if hasattr(home, name)
-}
-
-_MARK = "_captum_tfa_of_input"
 
 Result = TypeVar("Result")
 MaybeTensor = TypeVar("MaybeTensor", Tensor, Tensor | None)
@@ -123,13 +89,11 @@ class ParameterUses(TorchFunctionMode):
     ) -> None:
         super().__init__()
         self.uses: list[Use] = []
-        #: What the model did, as far as it decides where examples lie; see `_remember`.
-        self.trace: int | None = 0
+        self.trace = Trace(inputs)
         self._names = {id(parameter): name for name, parameter in chosen.items()}
         self._all = {id(parameter) for parameter in parameters}
         self._stand_ins: dict[int, Tensor] = {}
-        self._inputs = {id(tensor) for tensor in inputs}
-        self._sees_input = False
+        self._of_images = False
 
     def __torch_function__(
         self,
@@ -139,10 +103,10 @@ class ParameterUses(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        self._sees_input = self._of_input((args, *kwargs.values()))
+        of_images = self._of_images = self.trace.of_images((args, *kwargs.values()))
         result = self._instead(func, args, kwargs)
-        if self._of_input((args, *kwargs.values())):
-            _mark(result)
+        if of_images:
+            self.trace.mark(result)
         return result
 
     def _instead(
@@ -158,7 +122,7 @@ class ParameterUses(TorchFunctionMode):
                 "The model computes gradients in its own forward pass. Uses of parameters in a "
                 "backward pass are not seen, so its examples cannot be scored."
             )
-        self._remember(func, args, kwargs)
+        self.trace.follow(func, (*args, *kwargs.values()))
         if func in RECORDED and torch.is_grad_enabled():
             return RECORDED[func](self, *args, **kwargs)
         return self.leave(func, *args, **kwargs)
@@ -167,32 +131,6 @@ class ParameterUses(TorchFunctionMode):
         """Call a function without a rule for it, so that autograd differentiates it."""
         kwargs = {name: self._stand_in(argument) for name, argument in kwargs.items()}
         return func(*map(self._stand_in, args), **kwargs)
-
-    def _remember(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> None:
-        """Take a call into the trace: its function, and the arguments that are no tensors.
-
-        Two passes with the same trace lay out examples alike, but for functions that move rows
-        as a tensor says: one of these, and there is no trace.
-        """
-        if self.trace is None:
-            return
-        if func in _MOVES_ROWS or (func in _INDEXES and _has_tensor(args[1])):
-            self.trace = None
-            return
-        plain = [
-            arg for arg in (*args, *kwargs.values()) if isinstance(arg, int | str | tuple | list)
-        ]
-        self.trace = hash((self.trace, func, repr(plain) if not _has_tensor(plain) else ""))
-
-    def _of_input(self, argument: Any) -> bool:
-        """Whether a tensor was computed from the model's inputs, as far as can be seen."""
-        if isinstance(argument, list | tuple):
-            return any(map(self._of_input, argument))
-        if not isinstance(argument, Tensor):
-            return False
-        return id(argument) in self._inputs or _MARK in argument.__dict__
 
     def _stand_in(self, argument: Any) -> Any:
         """A leaf in the place of a parameter, for a function that has no rule.
@@ -255,8 +193,8 @@ class ParameterUses(TorchFunctionMode):
         ]
         if not chosen:
             return output
-        if not self._sees_input:
-            self.trace = None  # whose such an output is depends on what is made of it later
+        if not self._of_images:
+            self.trace.lose()  # whose such an output is depends on what is made of it later
         if not output.requires_grad:
             output = _attached(output)
         edge = get_gradient_edge(output)
@@ -285,17 +223,3 @@ class _Attach(torch.autograd.Function):
 def _attached(output: Tensor) -> Tensor:
     result: Tensor = _Attach.apply(output, output.new_zeros((), requires_grad=True))
     return result
-
-
-def _mark(result: Any) -> None:
-    if isinstance(result, list | tuple):
-        for part in result:
-            _mark(part)
-    elif isinstance(result, Tensor):
-        setattr(result, _MARK, True)
-
-
-def _has_tensor(argument: Any) -> bool:
-    if isinstance(argument, list | tuple):
-        return any(map(_has_tensor, argument))
-    return isinstance(argument, Tensor)
