@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captum_tfa.scores.score import Score
+from captum_tfa.scores.score import Score, vanishing
 
 
 class GradDotScore(Score):
@@ -22,5 +22,6 @@ class GradDotScore(Score):
     """
 
     def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
-        """``inner`` itself."""
-        return inner
+        """``inner`` itself, and 0, with a map of zeros, where one of the gradients is zero."""
+        least = vanishing(inner)
+        return inner.masked_fill((train_squares <= least) | (test_squares <= least), 0)
