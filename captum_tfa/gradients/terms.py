@@ -107,7 +107,7 @@ class _WholeGradient(Rule):
 def whole(name: str, parameter: Tensor) -> Use:
     """The use of a parameter by functions that have no rule, all of them together."""
     edge = get_gradient_edge(parameter)
-    return Use(name, _WholeGradient(), (), (), edge, parameter.shape)
+    return Use(name, _WholeGradient(), (), (), edge, parameter.shape, parameter)
 
 
 class TermCollector:

@@ -47,6 +47,8 @@ class Use:
         inputs: activations that went in, with the leading dimensions of the output.
         edge: where the delta is taken.
         shape: the output's shape.
+        output: the output itself. Before torch 2.7 an edge does not keep its place in the graph
+            alive where nothing else does.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Use:
     versions: tuple[int, ...]
     edge: GradientEdge
     shape: torch.Size
+    output: Tensor
 
     def check_unchanged(self) -> None:
         """Raise if the model overwrote an activation that the gradient needs.
@@ -200,7 +203,7 @@ class ParameterUses(TorchFunctionMode):
         edge = get_gradient_edge(output)
         for name, rule, inputs in chosen:
             versions = tuple(tensor._version for tensor in inputs)
-            self.uses.append(Use(name, rule, inputs, versions, edge, output.shape))
+            self.uses.append(Use(name, rule, inputs, versions, edge, output.shape, output))
         return output
 
 
