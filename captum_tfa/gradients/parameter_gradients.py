@@ -42,6 +42,8 @@ class ParameterGradients:
         self._collector = TermCollector()
         #: Memory that one differentiable example takes; unknown, and so huge, before the first.
         self.bytes_per_example = 2**62
+        #: Whether a batch is known to cost a backward pass for each of its examples.
+        self.one_at_a_time = False
 
     def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[TestGradients]:
         """The gradients of test examples, one example after the other, without graph and hooks.
@@ -125,7 +127,9 @@ class ParameterGradients:
         leaves = [*record.left_to_autograd(), *chosen.items()]
         uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
         terms = self._collector.terms(uses, record.trace.key, losses, differentiable)
-        self.bytes_per_example = _bytes_per_example(record.uses, terms, len(losses))
+        self.bytes_per_example = _bytes_per_example(record.uses, len(losses))
+        if len(losses) > 1:  # a single example shares nothing
+            self.one_at_a_time = not all(term.separable for term in terms.values())
         return terms
 
 
@@ -139,10 +143,8 @@ def _summed(
     return Products(torch.stack(inner).sum(0) if inner else None, squares)
 
 
-def _bytes_per_example(uses: Sequence[Use], terms: Mapping[str, Term], batch: int) -> int:
+def _bytes_per_example(uses: Sequence[Use], batch: int) -> int:
     """About what the graph of one example takes: activations, deltas, and their adjoints."""
-    if not all(term.separable for term in terms.values()):
-        return 2**62  # a batch of such a model costs a backward pass for each example
     tensors = [tensor for use in uses for tensor in use.inputs]
     size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
     return 1 + 6 * size // batch

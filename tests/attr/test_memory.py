@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 from captum.attr import IntegratedGradients, NoiseTunnel
-from torch import nn
+from torch import Tensor, nn
 
 from captum_tfa import LayerTrainingGradCos, TrainingGradCos
-from tests.attr.small_nets import pictures, small_net
+from tests.attr.small_nets import drawn, made, pictures, small_net
 
 
 def _passes(model: nn.Module) -> list[int]:
@@ -79,3 +79,26 @@ def test_integration_steps_over_the_score_are_bounded_by_captums_own_argument() 
     )
     assert max(rows) == 4
     assert sum(rows) == 12
+
+
+class _Positions(nn.Module):
+    """A small network makes a bias of positions: it sees no example, and so serves them all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.biases = nn.Linear(2, 6)
+        self.register_buffer("grid", torch.linspace(-1, 1, 2))
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.out((input + self.biases(self.grid)).tanh())
+
+
+def test_models_that_cost_a_pass_for_each_example_stay_at_one_image_at_a_time() -> None:
+    model = made(_Positions())
+    rows = _passes(model)
+    tfa = TrainingGradCos(model)
+    for _ in range(2):
+        tfa.attribute(drawn(9, 1, 6), target=1, additional_forward_args=drawn(1, 2, 6))
+    assert rows[0] == 1
+    assert sum(count > 1 for count in rows) == 1  # the one that has shown it
