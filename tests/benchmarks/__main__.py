@@ -1,0 +1,67 @@
+"""Measure everything and write it down: ``python -m tests.benchmarks``."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks import cuda, growth, map_table, memory_table, rank_table, several_tests
+from tests.benchmarks.markdown import machine, write
+
+PARTS = ("map", "memory", "rank", "tests", "growth", "cuda")
+
+
+def main() -> None:
+    """Run the parts that were asked for; each is written as soon as it is there."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="fewer models, sizes and rounds")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--models", help="some of the models of map and rank, by name")
+    parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
+    options = parser.parse_args()
+    parts = options.only.split(",")
+    unknown = set(parts).difference(PARTS)
+    if unknown:
+        parser.error(f"--only {','.join(unknown)}: the parts are {','.join(PARTS)}.")
+    torch.set_num_threads(2)
+    warnings.filterwarnings("ignore")  # captum tells of each flag it sets
+    command = shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]])
+    for found in measured(parts, options.quick, options.models, options.out):
+        for content in found.values():
+            print(content, end="\n\n", flush=True)
+        note = machine(command)
+        write(options.out, {name: f"{text}\n\n{note}" for name, text in found.items()})
+
+
+def measured(
+    parts: list[str], quick: bool, models: str | None, out: Path
+) -> Iterator[dict[str, str]]:
+    """Sections of the page, one after the other."""
+    chosen = None if models is None else models.split(",")
+    if "map" in parts:
+        effort = map_table.QUICK if quick else map_table.FULL
+        for model in effort.samples:
+            if chosen is None or model in chosen:
+                yield map_table.section(model, effort.samples[model], effort.rounds[model])
+    if "memory" in parts:
+        yield memory_table.sections(memory_table.QUICK if quick else memory_table.FULL)
+    if "rank" in parts:
+        for model, size in (rank_table.QUICK if quick else rank_table.FULL).items():
+            if chosen is None or model in chosen:
+                yield rank_table.section(model, *size)
+    if "tests" in parts:
+        yield several_tests.sections(several_tests.QUICK if quick else several_tests.FULL)
+    if "growth" in parts:
+        yield growth.sections(out.parent / "images" / "benchmark_growth.png", quick)
+    if "cuda" in parts:
+        yield cuda.sections(quick)
+
+
+if __name__ == "__main__":
+    main()
