@@ -12,7 +12,14 @@ from torch import Tensor
 
 from captum_tfa.gradients import TestGradients
 from captum_tfa.scores import Score
-from captum_tfa.scores.pairing import as_labels, as_tensors, distinct, label_rows, matched
+from captum_tfa.scores.pairing import (
+    as_labels,
+    as_tensors,
+    distinct,
+    label_rows,
+    labels_for,
+    matched,
+)
 
 _MOST_ROWS = 64
 _MOST_BYTES_ON_CPU = 2**30
@@ -92,8 +99,7 @@ class EveryTest(Rows):
     def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
         """Scores ``[B, M]`` with these tensors in the place of the training images."""
         tests, every = score.distinct_tests(self.test, self.test_target, self.known)
-        tests = tests if len(every) == len(tests.squares) else tests.select(every)
-        return score.against(train, self.train_target, tests, differentiable=True)
+        return score.against(train, self.train_target, tests.select(every), differentiable=True)
 
 
 def rows_of(score: Score, inputs: object, target: object, additional: object) -> Rows:
@@ -119,20 +125,20 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
     test_inputs, test_target, train_target = _test_side(additional, target)
     test = as_tensors(test_inputs, "The test input", device)
     labels = as_labels(test_target, "The test label", device)
-    own = as_labels(train_target, "The training label (target)", device)
+    own = labels_for(batch, train_target, "The training label (target)", device)
     firsts = _firsts_of_blocks(test, labels, batch)
     if firsts:
         return EveryTest(
             train,
             tuple(tensor[firsts] for tensor in test),
             label_rows(labels, firsts),
-            None if own is None else matched(own, batch, "The training label (target)"),
+            own,
         )
     return Rows(
         train,
         tuple(matched(tensor, batch, "The test input") for tensor in test),
         None if labels is None else matched(labels, batch, "The test label"),
-        None if own is None else matched(own, batch, "The training label (target)"),
+        own,
     )
 
 

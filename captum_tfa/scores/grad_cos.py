@@ -22,8 +22,7 @@ class GradCosScore(Score):
 
     def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
         """``inner / (‖g_train‖ ‖g_test‖)``, and 0 where one of the norms is."""
-        least = vanishing(inner)
-        zero = (train_squares <= least) | (test_squares <= least)
+        zero = vanishing(train_squares) | vanishing(test_squares)
         # Roots one by one: the product of two squared norms may leave the range of float32.
         train_norms = train_squares.masked_fill(zero, 1).sqrt()
         test_norms = test_squares.masked_fill(zero, 1).sqrt()

@@ -23,5 +23,4 @@ class GradDotScore(Score):
 
     def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
         """``inner`` itself, and 0, with a map of zeros, where one of the gradients is zero."""
-        least = vanishing(inner)
-        return inner.masked_fill((train_squares <= least) | (test_squares <= least), 0)
+        return inner.masked_fill(vanishing(train_squares) | vanishing(test_squares), 0)

@@ -91,6 +91,23 @@ def matched(tensor: Tensor, batch: int, what: str, of: str = "training examples"
     )
 
 
+def labels_for(
+    batch: int,
+    target: object,
+    what: str,
+    device: torch.device,
+    of: str = "training examples",
+) -> Tensor | None:
+    """Labels as a tensor with one row for each of ``batch`` examples, if there are labels.
+
+    Raises:
+        TypeError: no labels.
+        ValueError: their rows match neither one nor ``batch``.
+    """
+    labels = as_labels(target, what, device)
+    return None if labels is None else matched(labels, batch, what, of)
+
+
 def distinct(columns: Sequence[Tensor]) -> tuple[list[int], list[int], list[bytes]]:
     """The distinct rows among rows that are made of several tensors.
 

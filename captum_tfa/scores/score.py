@@ -18,7 +18,7 @@ from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
-from captum_tfa.scores.pairing import Inputs, as_labels, as_tensors, distinct, label_rows, matched
+from captum_tfa.scores.pairing import Inputs, as_tensors, distinct, label_rows, labels_for, matched
 from captum_tfa.scores.validate import validate
 
 
@@ -115,9 +115,7 @@ class Score(nn.Module, ABC):
             matched(tensor, batch, "test_inputs")
             for tensor in as_tensors(test_inputs, "test_inputs", device)
         ]
-        labels = as_labels(test_target, "test_target", device)
-        if labels is not None:
-            labels = matched(labels, batch, "test_target")
+        labels = labels_for(batch, test_target, "test_target", device)
         tests, rows = self.distinct_tests(test, labels, {})
         return self.paired(train, train_target, tests, rows)
 
@@ -140,7 +138,7 @@ class Score(nn.Module, ABC):
         train = as_tensors(train_inputs, "train_inputs", device)
         if differentiable:
             train = tuple(_differentiated(tensor) for tensor in train)
-        labels = self._train_labels(train_target, len(train[0]), device)
+        labels = labels_for(len(train[0]), train_target, "train_target", device)
         products = self._gradients.products(train, labels, tests, rows, differentiable)
         return self._combined(products, tests.squares[rows])
 
@@ -154,11 +152,9 @@ class Score(nn.Module, ABC):
         """
         device = self._ready()
         inputs = as_tensors(test_inputs, "test_inputs", device)
-        labels = as_labels(test_target, "test_target", device)
-        if labels is not None:
-            labels = matched(labels, len(inputs[0]), "test_target", "test examples")
+        labels = labels_for(len(inputs[0]), test_target, "test_target", device, "test examples")
         tests, rows = self.distinct_tests(inputs, labels, {})
-        return tests if len(tests.squares) == len(rows) else tests.select(rows)
+        return tests.select(rows)
 
     @outside_inference_mode
     def against(
@@ -181,7 +177,7 @@ class Score(nn.Module, ABC):
         """
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
-        labels = self._train_labels(train_target, len(inputs[0]), device)
+        labels = labels_for(len(inputs[0]), train_target, "train_target", device)
         inner, squares = self._gradients.products(inputs, labels, tests, None, differentiable)
         return self._combined(Products(inner, squares[:, None]), tests.squares[None])
 
@@ -195,7 +191,7 @@ class Score(nn.Module, ABC):
         """
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
-        labels = self._train_labels(train_target, len(inputs[0]), device)
+        labels = labels_for(len(inputs[0]), train_target, "train_target", device)
         squares = self._gradients.squares(inputs, labels)
         return self._combined(Products(squares, squares), squares)
 
@@ -249,10 +245,6 @@ class Score(nn.Module, ABC):
         refuse_rewritten_gradients(self)
         return next(self.model.parameters()).device
 
-    def _train_labels(self, target: object, batch: int, device: torch.device) -> Tensor | None:
-        labels = as_labels(target, "train_target", device)
-        return None if labels is None else matched(labels, batch, "train_target")
-
     def _combined(self, products: Products, test_squares: Tensor) -> Tensor:
         inner, train_squares = products
         if inner is None:  # not one parameter on which both losses depend
@@ -265,7 +257,7 @@ class Score(nn.Module, ABC):
                     "parameter gradient that is not finite. Look for NaN or infinity in the "
                     "inputs and the model's outputs; in half precision use model.float()."
                 )
-            if not self._warned and bool((squares.detach() <= vanishing(squares)).any()):
+            if not self._warned and bool(vanishing(squares).any()):
                 self._warned = True
                 warnings.warn(
                     f"A {which} example has a parameter gradient of zero (it is fitted "
@@ -276,10 +268,10 @@ class Score(nn.Module, ABC):
         return self.combine(inner, train_squares, test_squares)
 
 
-def vanishing(squares: Tensor) -> float:
-    """The squared norm at and below which a gradient counts as zero in this precision."""
+def vanishing(squares: Tensor) -> Tensor:
+    """Which of these squared norms count as zero in their precision."""
     info = torch.finfo(squares.dtype)
-    return info.tiny / info.eps
+    return squares.detach() <= info.tiny / info.eps
 
 
 def _differentiated(tensor: Tensor) -> Tensor:
