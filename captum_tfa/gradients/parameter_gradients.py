@@ -9,8 +9,11 @@ batch and, layer by layer, no more than one layer's gradients are ever held.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -114,7 +117,8 @@ class ParameterGradients:
         """One forward pass and the deltas at every use of a chosen parameter in it."""
         chosen = choose(self.model, self.parameters)
         parameters = list(self.model.parameters())
-        with ParameterUses(chosen, parameters, inputs) as record, no_saved_tensors_hooks():
+        alone = _alone(model) if model is self.model else nullcontext()
+        with alone, ParameterUses(chosen, parameters, inputs) as record, no_saved_tensors_hooks():
             losses = self.loss(model(*inputs), target)
         if len(losses) != len(inputs[0]):
             raise ValueError(
@@ -131,6 +135,20 @@ class ParameterGradients:
         if len(losses) > 1:  # a single example shares nothing
             self.one_at_a_time = not all(term.separable for term in terms.values())
         return terms
+
+
+_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
+_lock_of_locks = threading.Lock()
+
+
+def _alone(model: nn.Module) -> AbstractContextManager[object]:
+    """Lets one thread at a time run a model: some modules keep tensors of a pass in attributes.
+
+    Weight normalisation does, for one: of two passes at a time, one would compute with the
+    weight of the other, which belongs to the other's graph.
+    """
+    with _lock_of_locks:
+        return _locks.setdefault(model, threading.RLock())
 
 
 def _summed(

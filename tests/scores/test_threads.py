@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from captum_tfa import GradCosScore
 from tests.oracle import NETS, relative_error
@@ -37,3 +38,30 @@ def test_threads_that_share_a_score_get_what_one_alone_gets(name: str) -> None:
     for number, given in zip(numbers, together, strict=True):
         for part, expected in zip(given, one(number), strict=True):
             assert relative_error(part, expected) < 1e-12
+
+
+class KeepsItsWeight(nn.Module):
+    """Computes a weight, as weight normalisation does, and comes back to it after a while."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direction = nn.Parameter(torch.randn(5, 3, dtype=torch.float64))
+        self.length = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.weight = self.length * self.direction / self.direction.norm()
+        time.sleep(0.01)  # long enough for another thread to come in between
+        return nn.functional.linear(inputs, self.weight)
+
+
+def test_a_model_that_keeps_tensors_of_a_pass_is_run_by_one_thread_at_a_time() -> None:
+    torch.manual_seed(0)
+    model = KeepsItsWeight().eval()
+    scores = GradCosScore(model), GradCosScore(model)
+    test = torch.randn(1, 3, dtype=torch.float64)
+    train = torch.randn(8, 3, dtype=torch.float64)
+    expected = scores[0](train, test, 1, 2)
+    with ThreadPoolExecutor(4) as pool:
+        together = pool.map(lambda row: scores[row % 2](train[row : row + 1], test, 1, 2), range(8))
+        given = torch.cat(list(together))
+    assert relative_error(given, expected) < 1e-12
