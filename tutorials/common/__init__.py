@@ -1,0 +1,1 @@
+"""What several tutorials share: settings, pictures, networks, and the page of results."""
