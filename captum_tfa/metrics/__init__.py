@@ -1,5 +1,121 @@
 """Numbers that say whether maps and rankings are right."""
 
-from captum_tfa.metrics.localisation import saliency, share_of_top_inside
+from captum_tfa.metrics.controls import (
+    centre_weighted,
+    contiguous_random,
+    own_label_grad_cam,
+    own_label_gradient,
+    random_saliency,
+)
+from captum_tfa.metrics.convergence import NoiseGrid, noise_grid
+from captum_tfa.metrics.error_correction import (
+    Blanked,
+    Comparison,
+    Correction,
+    Opponents,
+    as_many_at_random,
+    compare,
+    correction,
+    error_correction,
+    most_opposed,
+    precision,
+    right_answers,
+    without,
+)
+from captum_tfa.metrics.identical_class import share_of_same_class
+from captum_tfa.metrics.localisation import (
+    positive_mass,
+    saliency,
+    share_of_positive_inside,
+    share_of_top_inside,
+)
+from captum_tfa.metrics.masked_influence import MaskedInfluence, masked_influence
+from captum_tfa.metrics.masking import masked, mean_colour, top_mask
+from captum_tfa.metrics.mosaics import Mosaics, PointingGame, grid_pointing_game, make_mosaics
+from captum_tfa.metrics.paired import PairedDifference, paired_difference
+from captum_tfa.metrics.perturbation import (
+    PerturbationTest,
+    area,
+    deletion_test,
+    insertion_test,
+)
+from captum_tfa.metrics.randomisation import PermutedLabels, parameter_randomisation
+from captum_tfa.metrics.segmentation import (
+    VOC_CLASSES,
+    SegmentationOverlap,
+    object_mask,
+    segmentation_overlap,
+    shown_classes,
+    voc_segmentation,
+    void_mask,
+)
+from captum_tfa.metrics.sgd_step import loss_changes
+from captum_tfa.metrics.shortcuts import (
+    PatchAttribution,
+    corner_square,
+    paint,
+    patch_attribution,
+    some_of_class,
+)
+from captum_tfa.metrics.similarity import MapSimilarity, compare_maps, spearman, ssim
 
-__all__ = ["saliency", "share_of_top_inside"]
+__all__ = [
+    "VOC_CLASSES",
+    "Blanked",
+    "Comparison",
+    "Correction",
+    "MapSimilarity",
+    "MaskedInfluence",
+    "Mosaics",
+    "NoiseGrid",
+    "Opponents",
+    "PairedDifference",
+    "PatchAttribution",
+    "PermutedLabels",
+    "PerturbationTest",
+    "PointingGame",
+    "SegmentationOverlap",
+    "area",
+    "as_many_at_random",
+    "centre_weighted",
+    "compare",
+    "compare_maps",
+    "contiguous_random",
+    "corner_square",
+    "correction",
+    "deletion_test",
+    "error_correction",
+    "grid_pointing_game",
+    "insertion_test",
+    "loss_changes",
+    "make_mosaics",
+    "masked",
+    "masked_influence",
+    "mean_colour",
+    "most_opposed",
+    "noise_grid",
+    "object_mask",
+    "own_label_grad_cam",
+    "own_label_gradient",
+    "paint",
+    "paired_difference",
+    "parameter_randomisation",
+    "patch_attribution",
+    "positive_mass",
+    "precision",
+    "random_saliency",
+    "right_answers",
+    "saliency",
+    "segmentation_overlap",
+    "share_of_positive_inside",
+    "share_of_same_class",
+    "share_of_top_inside",
+    "shown_classes",
+    "some_of_class",
+    "spearman",
+    "ssim",
+    "top_mask",
+    "voc_segmentation",
+    "void_mask",
+    "without",
+]

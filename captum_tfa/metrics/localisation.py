@@ -2,7 +2,8 @@
 
 A planted patch, or an object with a known outline, gives the answer to compare with: a good
 map has its most salient pixels there. `share_of_top_inside` is the patch attribution
-fraction of [bacha2025training] (appendix D.3).
+fraction of [bacha2025training] (appendix D.3). `share_of_positive_inside` counts all of the map,
+not its top only, and heeds the sign.
 """
 
 from __future__ import annotations
@@ -54,7 +55,11 @@ def share_of_top_inside(maps: Tensor, region: Tensor, fraction: float = 0.1) -> 
         ValueError: Shapes that do not fit each other, a region that is not boolean, a map
             that is not finite, or a fraction outside (0, 1].
     """
-    _check(maps, region, fraction)
+    _check(maps, region)
+    if not 0 < fraction <= 1:
+        raise ValueError(
+            f"fraction is {fraction}; it must lie in (0, 1], e.g. 0.1 for the top 10 %"
+        )
     values = saliency(maps).double().flatten(-2)  # [..., H*W]
     inside = region.to(values.device).flatten(-2).expand_as(values)
     pixels = values.shape[-1]
@@ -68,7 +73,50 @@ def share_of_top_inside(maps: Tensor, region: Tensor, fraction: float = 0.1) -> 
     return hits / top
 
 
-def _check(maps: Tensor, region: Tensor, fraction: float) -> None:
+def share_of_positive_inside(maps: Tensor, region: Tensor) -> Tensor:
+    """The share of a map's positive mass that lies inside a region.
+
+    A pixel's value is the sum of its channels, with their signs, and its mass is that value
+    where it is positive, else 0. A map without positive mass gives the region's share of the
+    area, which is chance level. Signs count, so ask the right question:
+
+    - ``maps`` of gradient × (input − baseline): what speaks for the score;
+    - ``-maps``: what speaks against it, as for an opponent;
+    - ``maps.abs()``: the mass of `saliency`, for maps whose sign says nothing.
+
+    Args:
+        maps: Attributions, ``[C, H, W]`` or ``[B, C, H, W]``; finite.
+        region: Where the answer is known to lie: boolean, ``[H, W]``, or ``[B, H, W]`` with
+            one region a map.
+
+    Returns:
+        Shares in [0, 1], float64: a scalar tensor for ``[C, H, W]``, else ``[B]``.
+
+    Raises:
+        ValueError: Shapes that do not fit each other, a region that is not boolean, or a map
+            that is not finite.
+    """
+    _check(maps, region)
+    mass = positive_mass(maps)
+    inside = region.to(mass.device).expand_as(mass)
+    total = mass.sum((-2, -1))
+    area = inside.double().mean((-2, -1))
+    return torch.where(total > 0, (mass * inside).sum((-2, -1)) / total, area)
+
+
+def positive_mass(maps: Tensor) -> Tensor:
+    """What of each pixel speaks for the score: ``max(0, sum_channels map)``, float64.
+
+    Args:
+        maps: Attributions, ``[..., C, H, W]``.
+
+    Returns:
+        ``[..., H, W]``, at least 0.
+    """
+    return maps.double().sum(dim=-3).clamp_min(0)
+
+
+def _check(maps: Tensor, region: Tensor) -> None:
     if maps.dim() not in (3, 4):
         raise ValueError(
             f"maps has the shape {list(maps.shape)}; it must be [C, H, W] or [B, C, H, W]"
@@ -85,9 +133,5 @@ def _check(maps: Tensor, region: Tensor, fraction: float) -> None:
             f"region has the shape {list(region.shape)}, maps {list(maps.shape)}; "
             f"region must be {' or '.join(map(str, wanted))}"
         )
-    if not 0 < fraction <= 1:
-        raise ValueError(
-            f"fraction is {fraction}; it must lie in (0, 1], e.g. 0.1 for the top 10 %"
-        )
     if not torch.isfinite(maps).all():
-        raise ValueError("maps holds NaN or infinity; a share of its top pixels means nothing")
+        raise ValueError("maps holds NaN or infinity; a share of its mass means nothing")

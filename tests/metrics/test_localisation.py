@@ -5,7 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captum_tfa.metrics import saliency, share_of_top_inside
+from captum_tfa.metrics.localisation import (
+    saliency,
+    share_of_positive_inside,
+    share_of_top_inside,
+)
 
 
 def corner(size: int, side: int) -> torch.Tensor:
@@ -103,3 +107,52 @@ def test_bad_arguments_are_named(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         share_of_top_inside(maps, region, fraction)
+
+
+def test_known_part_of_the_positive_mass_inside() -> None:
+    maps = torch.zeros(2, 4, 4)
+    maps[:, 3, 3] = torch.tensor([4.0, -1.0])  # 3, inside
+    maps[:, 0, 0] = torch.tensor([0.5, 0.5])  # 1, outside
+    maps[0, 0, 1] = -9.0  # no positive mass
+    region = corner(4, 2)
+    assert share_of_positive_inside(maps, region) == 0.75
+    assert share_of_positive_inside(-maps, region) == 0.0
+    assert share_of_positive_inside(maps.abs(), region) == 5 / 15  # all of saliency's mass
+
+
+@settings(deadline=None)
+@given(height=st.integers(1, 8), width=st.integers(1, 8), channels=st.integers(1, 3))
+def test_a_region_and_the_rest_share_the_positive_mass(
+    height: int, width: int, channels: int
+) -> None:
+    maps = torch.randn(4, channels, height, width)
+    regions = torch.rand(4, height, width) > 0.5
+    share, rest = (share_of_positive_inside(maps, inside) for inside in (regions, ~regions))
+    torch.testing.assert_close(share + rest, torch.ones(4).double())
+
+
+def test_a_map_without_positive_mass_gives_the_area() -> None:
+    for maps in (torch.zeros(1, 10, 10), -torch.rand(3, 10, 10)):
+        assert share_of_positive_inside(maps, corner(10, 3)) == pytest.approx(0.09)
+
+
+def test_positive_mass_of_a_batch_is_that_of_its_maps() -> None:
+    maps, regions = torch.randn(5, 3, 8, 8), torch.rand(5, 8, 8) > 0.5
+    alone = [share_of_positive_inside(*pair) for pair in zip(maps, regions, strict=True)]
+    assert torch.equal(share_of_positive_inside(maps, regions), torch.stack(alone))
+
+
+@pytest.mark.parametrize(
+    ("maps", "region", "message"),
+    [
+        (torch.zeros(8, 8), corner(8, 2), "maps has the shape"),
+        (torch.zeros(1, 8, 8), corner(8, 2).float(), "must be boolean"),
+        (torch.zeros(1, 8, 8), corner(9, 2), r"must be \[8, 8\]"),
+        (torch.full((1, 8, 8), float("inf")), corner(8, 2), "NaN or infinity"),
+    ],
+)
+def test_bad_arguments_of_the_positive_mass_are_named(
+    maps: torch.Tensor, region: torch.Tensor, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        share_of_positive_inside(maps, region)
