@@ -8,7 +8,8 @@ and weights are many (late convolutions, token-wise layers), it is cheaper never
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,8 +18,34 @@ from torch import Tensor
 from captum_tfa.gradients.modes import without_autocast
 from captum_tfa.gradients.rule import Products, Rule, TestGradient
 
-# What a Gram matrix must save to be chosen: its factors have to be laid out first.
+# What Gram matrices must save to be chosen: their factors have to be laid out first.
 _MARGIN = 0.7
+
+
+class Gram(ABC):
+    """A way to the Gram matrices ``a_t · a'_s`` of a layer's activations."""
+
+    @abstractmethod
+    def cost(self, input: Tensor, other: Tensor, pairs: int) -> int:
+        """Multiplications for two examples, in one group.
+
+        Args:
+            input: the recorded activation of the one, ``[B, r, ...]``.
+            other: that of the other.
+            pairs: ``T · T'``.
+        """
+
+    @abstractmethod
+    def laid_out(self, input: Tensor) -> Tensor:
+        """What the products are made of, from a recorded activation ``[B, r, ...]``."""
+
+    @abstractmethod
+    def products(self, laid_out: Tensor, other: Tensor) -> Tensor:
+        """``[B, groups, T, T']``; the other is ``[B, ...]`` or ``[1, ...]``."""
+
+    @abstractmethod
+    def adjoint(self, delta: Tensor, other: Tensor, shape: torch.Size) -> Tensor:
+        """From the gradient of the products to that of ``laid_out``, which has this shape."""
 
 
 class GramRule(Rule):
@@ -29,8 +56,19 @@ class GramRule(Rule):
         """Positions ``T``, inputs ``K`` and outputs ``O`` of one group; ``None`` rules Gram out."""
 
     @abstractmethod
-    def factors(self, inputs: tuple[Tensor, ...], delta: Tensor) -> tuple[Tensor, Tensor]:
-        """Activations ``[B, groups, T, K]`` and deltas ``[B, groups, T, O]``."""
+    def activations(self, input: Tensor) -> Tensor:
+        """Activations ``[B, groups, T, K]`` from ``[B, r, ...]``."""
+
+    @abstractmethod
+    def deltas(self, delta: Tensor) -> Tensor:
+        """Deltas ``[B, groups, T, O]`` from ``[B, r, ...]``."""
+
+    def grams(
+        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: TestGradient | None
+    ) -> list[Gram]:
+        """The ways to the Gram matrices of these activations and of those with the tests'."""
+        sizes = self.sizes(inputs, delta)
+        return [] if sizes is None else [_PlainGram(self.activations, sizes[1])]
 
     def products(
         self,
@@ -39,66 +77,117 @@ class GramRule(Rule):
         tests: TestGradient | None,
         rows: Tensor | None,
     ) -> Products:
-        """As `Rule.products`, by the cheaper way."""
-        if not self._gram_is_cheaper(inputs, delta, tests, rows):
+        """As `Rule.products`, by the cheapest way."""
+        gram = self._gram(inputs, delta, tests, rows)
+        if gram is None:
             return super().products(inputs, delta, tests, rows)
-        activations, deltas = self.factors(inputs, delta)
-        squares: Tensor = _GramSquares.apply(activations, deltas)
+        activations, deltas = gram.laid_out(inputs[0]), self.deltas(delta)
+        squares: Tensor = _Squares.apply(activations, deltas, gram)
         if tests is None:
             return Products(None, squares)
-        test_activations, test_deltas = self.factors(tests.inputs, tests.delta)
+        test_activations, test_deltas = gram.laid_out(tests.inputs[0]), self.deltas(tests.delta)
         if rows is None:
-            pairs = [
-                _inner(activations, test_activations[[test]], deltas, test_deltas[[test]])
-                for test in range(len(tests))
-            ]
-            return Products(torch.stack(pairs, 1), squares)
+            pairs = zip(test_activations.split(1), test_deltas.split(1), strict=True)
+            inner = [_Inner.apply(activations, deltas, *pair, gram) for pair in pairs]
+            return Products(torch.stack(inner, 1), squares)
         if len(tests) > 1:
             test_activations, test_deltas = test_activations[rows], test_deltas[rows]
-        return Products(_inner(activations, test_activations, deltas, test_deltas), squares)
+        return Products(
+            _Inner.apply(activations, deltas, test_activations, test_deltas, gram), squares
+        )
 
-    def _gram_is_cheaper(
+    def _gram(
         self,
         inputs: tuple[Tensor, ...],
         delta: Tensor,
         tests: TestGradient | None,
         rows: Tensor | None,
-    ) -> bool:
-        """Compare multiplications: ``T (T + Σ T') (K + O)`` against ``T K O + M K O``."""
+    ) -> Gram | None:
+        """The cheapest way, if it takes fewer multiplications than ``T K O + M K O``."""
         sizes = self.sizes(inputs, delta)
         if sizes is None or (tests is not None and tests.rule is None):
-            return False  # one of them has no factors
+            return None  # one of them has no factors
         positions, entries, outputs = sizes
-        pairs = others = 0
+        others = [(inputs[0], positions)]
         if tests is not None:
-            pairs = len(tests) if rows is None else 1
             # A test example has as many positions, but for images of another size.
-            others = pairs * tests.delta.numel() * positions // (delta[0].numel() * len(tests))
-        gram = positions * (positions + others) * (entries + outputs)
-        return gram < _MARGIN * (positions + pairs) * entries * outputs
+            count = tests.delta.numel() * positions // (delta[0].numel() * len(tests))
+            others += [(tests.inputs[0], count)] * (len(tests) if rows is None else 1)
+
+        def cost(gram: Gram) -> int:
+            return sum(
+                gram.cost(inputs[0], other, positions * count) + positions * count * outputs
+                for other, count in others
+            )
+
+        best = min(self.grams(inputs, delta, tests), key=cost)
+        dense = (positions + len(others) - 1) * entries * outputs
+        return best if cost(best) < _MARGIN * dense else None
 
 
-def _inner(
-    activations: Tensor, other_activations: Tensor, deltas: Tensor, others: Tensor
-) -> Tensor:
-    """``⟨g, g'⟩`` from the factors of both."""
-    products = (activations @ other_activations.mT) * (deltas @ others.mT)
-    return products.flatten(1).sum(1)
+class _PlainGram(Gram):
+    """Products of the activations as they are, ``K`` numbers each."""
+
+    def __init__(self, activations: Callable[[Tensor], Tensor], entries: int) -> None:
+        self.activations, self.entries = activations, entries
+
+    def cost(self, input: Tensor, other: Tensor, pairs: int) -> int:
+        return pairs * self.entries
+
+    def laid_out(self, input: Tensor) -> Tensor:
+        return self.activations(input)
+
+    def products(self, laid_out: Tensor, other: Tensor) -> Tensor:
+        return laid_out @ other.mT
+
+    def adjoint(self, delta: Tensor, other: Tensor, shape: torch.Size) -> Tensor:
+        return delta @ other
 
 
-class _GramSquares(torch.autograd.Function):
+class _Inner(torch.autograd.Function):
+    """``⟨g, g'⟩`` from the factors of both, of which the other's are constant."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        activations: Tensor,
+        deltas: Tensor,
+        others: Tensor,
+        others_deltas: Tensor,
+        gram: Gram,
+    ) -> Tensor:
+        of_activations = gram.products(activations, others)
+        of_deltas = deltas @ others_deltas.mT
+        ctx.gram, ctx.shape = gram, activations.shape
+        ctx.save_for_backward(others, others_deltas, of_activations, of_deltas)
+        return (of_activations * of_deltas).flatten(1).sum(1)
+
+    @staticmethod
+    @without_autocast
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor | None, ...]:
+        if not bool(adjoint.any()):  # a map for another one of several test examples
+            return (None,) * 5
+        others, others_deltas, of_activations, of_deltas = ctx.saved_tensors
+        scale = adjoint.view(-1, 1, 1, 1)
+        to_activations = ctx.gram.adjoint(scale * of_deltas, others, ctx.shape)
+        return to_activations, scale * (of_activations @ others_deltas), None, None, None
+
+
+class _Squares(torch.autograd.Function):
     """``‖g‖²`` from its factors. Gram matrices are symmetric, so each adjoint is one product."""
 
     @staticmethod
-    def forward(ctx: Any, activations: Tensor, deltas: Tensor) -> Tensor:
-        of_activations = activations @ activations.mT
+    def forward(ctx: Any, activations: Tensor, deltas: Tensor, gram: Gram) -> Tensor:
+        of_activations = gram.products(activations, activations)
         of_deltas = deltas @ deltas.mT
+        ctx.gram, ctx.shape = gram, activations.shape
         ctx.save_for_backward(activations, deltas, of_activations, of_deltas)
         return (of_activations * of_deltas).flatten(1).sum(1)
 
     @staticmethod
     @without_autocast
-    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, adjoint: Tensor) -> tuple[Tensor, Tensor, None]:
         activations, deltas, of_activations, of_deltas = ctx.saved_tensors
         scale = 2 * adjoint.view(-1, 1, 1, 1)
-        return scale * (of_deltas @ activations), scale * (of_activations @ deltas)
+        to_activations = ctx.gram.adjoint(scale * of_deltas, activations, ctx.shape)
+        return to_activations, scale * (of_activations @ deltas), None

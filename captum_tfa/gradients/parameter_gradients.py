@@ -9,8 +9,9 @@ batch and, layer by layer, no more than one layer's gradients are ever held.
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -26,6 +27,14 @@ from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.terms import Term, TermCollector, whole
 from captum_tfa.gradients.test_gradients import TestGradients
 from captum_tfa.gradients.uses import ParameterUses, Use
+
+# On a CPU, passes without a graph take as many examples at once as fit in so much memory, and at
+# least so many: what is larger leaves the cache, and memory that is handed back to the system after
+# each pass costs more to get again than large passes save.
+_BYTES_OF_A_PASS = 2**27
+_LEAST_OF_A_PASS = 4
+# Test gradients are kept, so their passes are small everywhere.
+_MOST_TESTS_OF_A_PASS = 16
 
 Loss = Callable[[Any, Tensor | None], Tensor]
 """From the model's output and the labels to the loss of each example, ``[B]``."""
@@ -48,8 +57,17 @@ class ParameterGradients:
         #: Whether a batch is known to cost a backward pass for each of its examples.
         self.one_at_a_time = False
 
+    def rows_that_fit(self, memory: int, most: int, least: int = 1) -> int:
+        """How many examples of a pass fit in so many bytes, as far as is known.
+
+        1 for models some of whose parameters need a pass of their own for each example of a batch.
+        """
+        if self.one_at_a_time:
+            return 1
+        return max(least, min(most, memory // self.bytes_per_example))
+
     def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[TestGradients]:
-        """The gradients of test examples, one example after the other, without graph and hooks.
+        """The gradients of test examples, each by itself, without graph and hooks.
 
         Args:
             inputs: the model's input tensors, each ``[M, ...]``.
@@ -59,16 +77,15 @@ class ParameterGradients:
             For each example its gradients, ``M = 1``.
         """
         model = hookless(self.model)
-        found = []
-        for row in range(len(inputs[0])):
-            one = [tensor[row : row + 1] for tensor in inputs]
-            label = None if target is None else target[row : row + 1]
-            with differentiating(one[0].device):
-                terms = self._terms(model, one, label, False)
+        found: list[TestGradients] = []
+        for images, labels in self._parts(inputs, target, _MOST_TESTS_OF_A_PASS):
+            with differentiating(images[0].device):
+                terms = self._terms(model, images, labels, False)
                 with torch.no_grad():
                     squares = _summed(terms, {}, None).squares
             gradients = {name: term.constant() for name, term in terms.items()}
-            found.append(TestGradients(gradients, squares))
+            together = TestGradients(gradients, squares)
+            found += [together.select(row) for row in torch.arange(len(squares)).split(1)]
         return found
 
     def products(
@@ -92,20 +109,55 @@ class ParameterGradients:
                 for a pass that can be differentiated, or whose examples are paired by ``rows``.
         """
         if differentiable:
-            model = self.model
-        else:
-            model = hookless(self.model) if rows is None else without_graph_for_hooks(self.model)
-        with differentiating(inputs[0].device):
-            terms = self._terms(model, inputs, target, differentiable)
-            with torch.set_grad_enabled(differentiable):
-                return _summed(terms, tests.by_name, rows)
+            return self._products(self.model, inputs, target, tests.by_name, rows, True)
+        if rows is not None:
+            model = without_graph_for_hooks(self.model)
+            return self._products(model, inputs, target, tests.by_name, rows, False)
+        return self._in_parts(inputs, target, tests.by_name)
 
     def squares(self, inputs: Sequence[Tensor], target: Tensor | None) -> Tensor:
         """``‖g‖²`` of each example, ``[B]``, without graph and hooks."""
+        return self._in_parts(inputs, target, {}).squares
+
+    def _in_parts(
+        self, inputs: Sequence[Tensor], target: Tensor | None, tests: Mapping[str, TestGradient]
+    ) -> Products:
+        """Products with all test gradients, without graph and hooks."""
+        model = hookless(self.model)
+        return Products.joined(
+            [
+                self._products(model, images, labels, tests, None, False)
+                for images, labels in self._parts(inputs, target, len(inputs[0]))
+            ]
+        )
+
+    def _parts(
+        self, inputs: Sequence[Tensor], target: Tensor | None, most: int
+    ) -> Iterator[tuple[list[Tensor], Tensor | None]]:
+        """The examples of a pass without a graph, one pass after the other."""
+        start, count = 0, len(inputs[0])
+        while start < count:
+            size = min(most, count - start)
+            if inputs[0].device.type == "cpu":
+                fitting = self.rows_that_fit(_BYTES_OF_A_PASS, size, _LEAST_OF_A_PASS)
+                size = math.ceil(size / math.ceil(size / fitting))  # parts of equal size
+            part = slice(start, start + size)
+            yield [tensor[part] for tensor in inputs], None if target is None else target[part]
+            start += size
+
+    def _products(
+        self,
+        model: nn.Module,
+        inputs: Sequence[Tensor],
+        target: Tensor | None,
+        tests: Mapping[str, TestGradient],
+        rows: Tensor | None,
+        differentiable: bool,
+    ) -> Products:
         with differentiating(inputs[0].device):
-            terms = self._terms(hookless(self.model), inputs, target, False)
-            with torch.no_grad():
-                return _summed(terms, {}, None).squares
+            terms = self._terms(model, inputs, target, differentiable)
+            with torch.set_grad_enabled(differentiable):
+                return _summed(terms, tests, rows)
 
     def _terms(
         self,

@@ -235,9 +235,7 @@ class Score(nn.Module, ABC):
         1 before any score has been computed, and for models some of whose parameters need a pass
         of their own for each example of a batch.
         """
-        if self._gradients.one_at_a_time:
-            return 1
-        return max(1, min(most, memory // self._gradients.bytes_per_example))
+        return self._gradients.rows_that_fit(memory, most)
 
     def _ready(self) -> torch.device:
         """The model's device, once it is known that the model can be scored."""

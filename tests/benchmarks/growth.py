@@ -106,6 +106,7 @@ def _plot(measured: dict[Axis, tuple[list[int], dict[str, list[float]]]], pictur
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import EngFormatter, LogLocator, NullLocator
 
     figure, panels = plt.subplots(
         1, len(measured), figsize=(3 * len(measured), 3), layout="constrained"
@@ -114,6 +115,15 @@ def _plot(measured: dict[Axis, tuple[list[int], dict[str, list[float]]]], pictur
         for side, style in ((NAIVE, "o--"), (OURS, "o-")):
             panel.loglog(sizes, times[side], style, label=side)
         panel.set(xlabel=axis.name, title=axis.task)
+        panel.set_xticks(sizes)
+        panel.xaxis.set_major_formatter(
+            EngFormatter(places=None if sizes[-1] < 1000 else 0, sep="")
+        )
+        # The default ticks between powers of ten overlap where an axis spans few of them.
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        for each in (panel.xaxis, panel.yaxis):
+            each.set_minor_locator(NullLocator())
         panel.grid(alpha=0.3)
     panels[0].set_ylabel("seconds")
     panels[0].legend()

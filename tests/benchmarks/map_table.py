@@ -26,8 +26,8 @@ class Effort:
 
 
 FULL = Effort(
-    {SMALL: 16, "resnet18": 8, "resnet50": 2, "vit_b_16": 1},
-    {SMALL: 9, "resnet18": 4, "resnet50": 3, "vit_b_16": 2},
+    {SMALL: 16, "resnet18": 8, "resnet50": 2, "vit_b_16": 2},
+    {SMALL: 9, "resnet18": 4, "resnet50": 3, "vit_b_16": 3},
 )
 QUICK = Effort({SMALL: 8, "resnet18": 4}, {SMALL: 3, "resnet18": 2})
 

@@ -11,7 +11,7 @@ from tests.benchmarks.models import SIDES, SMALL, build, problem
 from tests.benchmarks.rank_peers import peer_rankings
 
 # Training examples, test examples, batch size, rounds, seconds that the first call may take.
-FULL = {SMALL: (512, 16, 64, 3, 60), "resnet18": (16, 4, 16, 2, 15)}
+FULL = {SMALL: (2000, 16, 64, 3, 60), "resnet18": (32, 4, 16, 3, 60)}
 QUICK = {SMALL: (256, 4, 64, 2, 60)}
 
 _HEAD = ("model", "contender", "score", "examples a second", "ours is faster (spread)", "differs")

@@ -17,15 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from captum_tfa.gradients.gram import GramRule
+from captum_tfa.gradients.gram import Gram, GramRule
 from captum_tfa.gradients.modes import without_autocast
 from captum_tfa.gradients.registry import records
+from captum_tfa.gradients.rule import TestGradient
 from captum_tfa.gradients.rules.sums import ChannelSum
+from captum_tfa.gradients.rules.windows import ShiftedGram, windows
 from captum_tfa.gradients.uses import ParameterUses
 
 # Up to this many numbers in the windows of one example, one product for the whole batch is faster
 # than a convolution for each example.
-_SMALL_WINDOWS = 2**18
+_SMALL_WINDOWS = 2**19
 
 Sizes = int | Sequence[int]
 
@@ -167,8 +169,8 @@ class ConvolutionWeight(GramRule):
     def gradient(self, inputs: tuple[Tensor, ...], delta: Tensor) -> Tensor:
         sizes = self.sizes(inputs, delta)
         if sizes is not None and sizes[0] * sizes[1] * self.geometry.groups <= _SMALL_WINDOWS:
-            activations, deltas = self.factors(inputs, delta)
-            return (deltas.mT @ activations).reshape(len(delta), *self.shape)
+            product = self.deltas(delta).mT @ self.activations(inputs[0])
+            return product.reshape(len(delta), *self.shape)
         gradients: Tensor = _WeightGradients.apply(inputs[0], delta, self.geometry, self.shape)
         return gradients
 
@@ -178,20 +180,31 @@ class ConvolutionWeight(GramRule):
         positions = delta.shape[1] * delta.shape[3] * delta.shape[4]
         return positions, math.prod(self.shape[1:]), self.shape[0] // self.geometry.groups
 
-    def factors(self, inputs: tuple[Tensor, ...], delta: Tensor) -> tuple[Tensor, Tensor]:
+    def grams(
+        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: TestGradient | None
+    ) -> list[Gram]:
+        found = super().grams(inputs, delta, tests)
         geometry = self.geometry
-        windows = F.unfold(
-            inputs[0].flatten(0, 1),
+        deltas = [delta] if tests is None else [delta, tests.delta]
+        one_image_each = all(each.shape[1] == 1 for each in deltas)
+        if found and one_image_each and set(geometry.stride) == {1}:
+            kernel, groups = self.shape[2:], geometry.groups
+            found.append(ShiftedGram(kernel, geometry.dilation, geometry.padding, groups))
+        return found
+
+    def activations(self, input: Tensor) -> Tensor:
+        geometry = self.geometry
+        seen = windows(
+            input.flatten(0, 1),
             self.shape[2:],
             geometry.dilation,
             geometry.padding,
             geometry.stride,
         )
-        batch_and_repeats = delta.shape[:2]
-        return (
-            _positions_first(windows.unflatten(0, batch_and_repeats), geometry.groups),
-            _positions_first(delta.flatten(3), geometry.groups),
-        )
+        return _positions_first(seen.unflatten(0, input.shape[:2]), geometry.groups)
+
+    def deltas(self, delta: Tensor) -> Tensor:
+        return _positions_first(delta.flatten(3), self.geometry.groups)
 
 
 def _positions_first(tensor: Tensor, groups: int) -> Tensor:

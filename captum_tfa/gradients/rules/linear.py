@@ -22,8 +22,11 @@ class LinearWeight(GramRule):
     def sizes(self, inputs: tuple[Tensor, ...], delta: Tensor) -> tuple[int, int, int]:
         return delta.shape[1], inputs[0].shape[2], delta.shape[2]
 
-    def factors(self, inputs: tuple[Tensor, ...], delta: Tensor) -> tuple[Tensor, Tensor]:
-        return inputs[0].unsqueeze(1), delta.unsqueeze(1)
+    def activations(self, input: Tensor) -> Tensor:
+        return input.unsqueeze(1)
+
+    def deltas(self, delta: Tensor) -> Tensor:
+        return delta.unsqueeze(1)
 
 
 @records(F.linear)
