@@ -1,14 +1,22 @@
 """Training feature attribution: which parts of which training images made a model say this?"""
 
-from captum_tfa.attr import (
-    LayerTrainingGradCos,
-    LayerTrainingGradDot,
-    TrainingGradCos,
-    TrainingGradDot,
-)
-from captum_tfa.influence import ScoreInfluence
-from captum_tfa.report import Explanation, explain
-from captum_tfa.scores import GradCosScore, GradDotScore, ZeroGradientWarning, validate
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from captum_tfa.attr import (
+        LayerTrainingGradCos,
+        LayerTrainingGradDot,
+        TrainingGradCos,
+        TrainingGradDot,
+    )
+    from captum_tfa.influence import ScoreInfluence
+    from captum_tfa.report import Explanation
+    from captum_tfa.report.explain import explain
+    from captum_tfa.scores import GradCosScore, GradDotScore, ZeroGradientWarning
+    from captum_tfa.scores.validate import validate
 
 __version__ = "0.1.0"
 
@@ -26,3 +34,23 @@ __all__ = [
     "explain",
     "validate",
 ]
+
+
+_FOLDERS = ("scores", "attr", "influence", "report", "metrics")
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported when first asked for: the command's help need not load torch."""
+    if name in _FOLDERS:
+        return importlib.import_module(f"captum_tfa.{name}")
+    if name in __all__:
+        for folder in _FOLDERS:
+            module = importlib.import_module(f"captum_tfa.{folder}")
+            if name in module.__all__:
+                value = globals()[name] = getattr(module, name)
+                return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_FOLDERS, *__all__})

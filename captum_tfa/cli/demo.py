@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from captum_tfa.cli import data, models
@@ -172,19 +173,28 @@ def _shortcut_story(explanation: Explanation, train: ShapesDataset) -> str:
     if not opponents:
         return "\n".join([*lines, f"No training picture speaks against {label}."])
     carriers = sum(bool(train.patched[example.index]) for example in opponents)
-    maps = torch.stack([example.map for example in opponents])
-    share = float(share_of_top_inside(maps, region, _TOP).mean())
+    of_train = _share_inside(region, explanation, [example.map for example in opponents])
+    of_test = _share_inside(region, explanation, [example.test_map for example in opponents])
     return "\n".join(
         [
             *lines,
             f"The {len(opponents)} training pictures that speak most against {label}:",
             *listing(opponents),
             f"{carriers} of them carry the patch.",
-            f"The patch is {area:.1%} of a picture's area, but holds {share:.0%} of the brightest "
-            f"tenth of their maps: {share / area:.1f} times its share.",
+            f"The patch is {area:.1%} of a picture's area, but holds {of_train:.0%} of the "
+            f"brightest tenth of their maps: {of_train / area:.1f} times its share "
+            f"({min(1 / area, 1 / _TOP):.0f} at most).",
+            "Turned round, which part of the puzzling picture gives them their say? The patch "
+            f"holds {of_test:.0%} of the brightest tenth of those maps.",
             f"So the CNN learned from these pictures, and from that corner of them, to say {said}.",
         ]
     )
+
+
+def _share_inside(region: Tensor, explanation: Explanation, opponents: Sequence[Tensor]) -> float:
+    """How much of the brightest part of opponents' maps lies in a region, on average."""
+    heat = explanation.method.heat(torch.stack(list(opponents)), score=-1.0)
+    return float(share_of_top_inside(heat.unsqueeze(1), region, _TOP).mean())
 
 
 def _mistake_story(explanation: Explanation, file: str, mistakes: int) -> str:

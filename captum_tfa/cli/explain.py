@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
             label,
             options.top,
             options.nt_samples,
+            method=options.method,
             layer=options.layer,
             batch_size=options.batch_size,
             num_workers=_workers(device, training_set),

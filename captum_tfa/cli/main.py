@@ -105,7 +105,7 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "explain",
         help="explain what your model says about an image",
         description="Finds the training images that speak most for and against a label of an "
-        "image, and the pixels in them that do it.",
+        "image, and the pixels in them, and in your image, that do it.",
         epilog=_EXPLAIN_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -143,6 +143,12 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how many images for, and how many against (default: %(default)s)",
     )
     add(
+        "--method",
+        metavar="NAME",
+        help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients "
+        "or occlusion (default: occlusion)",
+    )
+    add(
         "--layer",
         metavar="NAME",
         help="map this layer of the model, e.g. layer4, instead of the pixels",
@@ -152,7 +158,7 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N",
         type=_whole(1),
         default=50,
-        help="noisy copies averaged into a map (default: %(default)s)",
+        help="noisy copies averaged into a map; occlusion needs none (default: %(default)s)",
     )
     add(
         "--batch-size",

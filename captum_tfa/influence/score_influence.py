@@ -26,7 +26,8 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         train_dataset: pairs ``(input, label)`` in a fixed order: a dataset, or a ``DataLoader``
             that does not shuffle and drops nothing. A model with several inputs takes
             ``((input, input, ...), label)``.
-        batch_size: training examples a pass, for a dataset; memory grows with it.
+        batch_size: training examples at once, for a dataset; memory grows with it. On a CPU they
+            go through the model a few at a time, as many as it works on fastest.
         num_workers: processes that load a dataset's examples; 0 loads in this one.
         show_progress: whether a progress bar is shown unless a call says otherwise.
 

@@ -1,7 +1,8 @@
 """Which parts of which training images made my model say this about this test image?
 
 Ranks the training set by grad-cos, ``S = cos(g_train, g_test)``, and maps the images at both
-ends of the ranking: the SmoothGrad of ``dS/dx_train``. The method is [bacha2025training].
+ends of the ranking [bacha2025training]. Influence has two ends as well: each training image comes
+with the map of its score on itself, and on the test image.
 """
 
 from __future__ import annotations
@@ -11,16 +12,21 @@ import platform
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 from tqdm.auto import tqdm
 
 from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
 from captum_tfa.influence import ScoreInfluence
-from captum_tfa.report import arguments, dataset_facts
+from captum_tfa.metrics import mean_colour
+from captum_tfa.report import arguments, dataset_facts, methods
 from captum_tfa.report.explanation import Explanation, Setting, TrainingExample
 from captum_tfa.report.mapping import Mapper, random_state_kept
 from captum_tfa.scores import GradCosScore, validate
+
+# The mean colour of so many training images stands for that of all of them.
+_COLOUR_IMAGES = 500
 
 
 def explain(
@@ -32,6 +38,7 @@ def explain(
     nt_samples: int = 50,
     noise_level: float = 0.1,
     *,
+    method: str | None = None,
     layer: nn.Module | str | None = None,
     loss_fn: Callable[..., Tensor] | None = None,
     output_fn: Callable[[Any], Tensor] | None = None,
@@ -49,10 +56,10 @@ def explain(
 
     One pass over the training set scores every example. The ``k`` highest scores above 0 are the
     proponents (learning them makes the label more likely here), the ``k`` lowest below 0 the
-    opponents; there are fewer if the training set has fewer. Each is mapped by the mean of
-    ``dS/dx`` over ``nt_samples`` noisy copies (SmoothGrad). The same seed gives the same noise
-    for every image, so an image's map does not depend on ``k``. PyTorch's global random state,
-    the model and its hooks are left as they were.
+    opponents; there are fewer if the training set has fewer. Each gets two maps: which parts of
+    it, and which parts of the test image, make the score what it is. The same seed gives the
+    same noise for every image, so an image's maps do not depend on ``k``. PyTorch's global random
+    state, the model and its hooks are left as they were.
 
     Args:
         model: A classifier with logits ``[B, classes]``, in eval mode. Its device is used.
@@ -63,9 +70,17 @@ def explain(
         test_target: The class asked about, in [0, classes): "why not that?". None (default)
             asks about the model's own prediction: "why did it say this?".
         k: Most proponents, and most opponents; at least 1. Default 5.
-        nt_samples: Noisy copies an image, at least 1. Default 50.
-        noise_level: Standard deviation of the noise as a part of each training image's own
-            range of values (max − min), at least 0. Default 0.1. 0 draws one map without noise.
+        nt_samples: Noisy copies that a map is the mean over, at least 1; points on the path for
+            ``"integrated_gradients"``. Default 50. ``"occlusion"`` has no noise.
+        noise_level: Standard deviation of the noise as a part of the mapped image's own range of
+            values (max − min), at least 0. Default 0.1. 0 draws maps without noise.
+        method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
+            the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
+            loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
+            itself; ``"integrated_gradients"``, ``G (x - b)`` with ``G`` over the path from ``b`` to
+            ``x``; ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
+            All but the last have a sign, and the part that has the score's own is shown. None
+            (default): "occlusion", which says best what the score rests on (own finding).
         layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its
             activation ``[B, C, h, w]``, averaged over channels and upsampled. None (default):
             maps of the pixels.
@@ -94,6 +109,7 @@ def explain(
     arguments.check_numbers(
         k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size
     )
+    drawn_by = methods.choose(method, of_layer=layer is not None)
     score = GradCosScore(model, loss_fn, output_fn, parameters)
     validate(model)
     found = arguments.find_layer(model, layer)
@@ -105,36 +121,39 @@ def explain(
     batch_size = batch_size or _batch_size(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
 
-    method = (
+    gradient = (
         TrainingGradCos(model, loss_fn, output_fn, parameters)
         if found is None
         else LayerTrainingGradCos(model, found[0], loss_fn, output_fn, parameters)
     )
     mapper = Mapper(
-        method,
-        question.image,
-        question.label_tensor,
+        drawn_by,
+        gradient,
+        _colour(train_dataset, count),
         nt_samples,
         noise_level,
         internal_batch_size,
         seed,
     )
+    test = question.image, question.label_tensor
 
     def shown(index: int, value: float) -> TrainingExample:
         picture, label = arguments.example(train_dataset, index)
+        train = picture.to(test[0]).unsqueeze(0), torch.full_like(test[1], label)
         return TrainingExample(
             index=index,
             score=value,
             label=label,
             label_name=_name(names, label),
             image=dataset_facts.for_display(picture, statistics),
-            map=mapper(picture, label),
+            map=mapper(*train, other=test),
+            test_map=mapper(*test, other=train),
             file=dataset_facts.file_of(train_dataset, index),
         )
 
     with random_state_kept(question.image.device):
         influence = ScoreInfluence(score, train_dataset, batch_size, num_workers, show_progress)
-        scores = influence.influence((question.image, question.label_tensor))[0]
+        scores = influence.influence(test)[0]
         ends = _both_ends(scores, k)
         todo = [index for end in ends for index in end]
         with tqdm(todo, desc="mapping", unit="image", disable=not show_progress) as bar:
@@ -142,7 +161,8 @@ def explain(
 
     settings: dict[str, Setting] = {
         "score": "grad-cos",
-        "map": "dS/dx" if found is None else "dS/dA, mean over channels, upsampled",
+        "method": drawn_by.name,
+        "map": drawn_by.formula,
         "layer": found[1] if found else None,
         "model": type(model).__name__,
         "loss": "cross-entropy" if loss_fn is None else _word(loss_fn),
@@ -165,6 +185,7 @@ def explain(
         label_given=question.label_given,
         proponents=tuple(mapped[: len(ends[0])]),
         opponents=tuple(mapped[len(ends[0]) :]),
+        method=drawn_by,
         settings=settings,
         versions=_versions(),
     )
@@ -178,6 +199,12 @@ def _both_ends(scores: Tensor, k: int) -> tuple[list[int], list[int]]:
     falling = scores.argsort(descending=True, stable=True)[:k]
     rising = scores.argsort(stable=True)[:k]
     return falling[scores[falling] > 0].tolist(), rising[scores[rising] < 0].tolist()
+
+
+def _colour(dataset: Dataset[Any], count: int) -> Tensor:
+    """The mean colour ``[C]`` of images evenly spread over the data set."""
+    places = torch.linspace(0, count - 1, min(count, _COLOUR_IMAGES)).long().tolist()
+    return mean_colour(Subset(dataset, places))
 
 
 def _batch_size(image: Tensor) -> int:

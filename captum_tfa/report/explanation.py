@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from captum_tfa.report.methods import Method
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -26,8 +28,9 @@ class TrainingExample:
         label: Its label, an index into the model's classes.
         label_name: The label in words.
         image: The picture for display, ``[C, H, W]`` in [0, 1].
-        map: ``dS/dx``, ``[C, H, W]``; for a layer, the mean over the layer's channels,
-            upsampled to ``[1, H, W]``.
+        map: Which parts of this image make the score what it is: ``[C, H, W]``, the method's
+            own numbers; for a layer ``[1, H, W]``.
+        test_map: Which parts of the *test* image do, likewise.
         file: Where the picture lies, if the data set tells.
     """
 
@@ -37,6 +40,7 @@ class TrainingExample:
     label_name: str
     image: Tensor
     map: Tensor
+    test_map: Tensor
     file: str | None = None
 
 
@@ -57,6 +61,8 @@ class Explanation:
             score first, all scores > 0.
         opponents: Training images whose learning makes ``label`` less likely here; lowest
             score first, all scores < 0.
+        method: What the maps are, and how they are shown: ``method.heat(map, score)`` is what
+            the figure draws of a map.
         settings: What was asked for, by name.
         versions: Versions of the software that made it, by name.
     """
@@ -70,14 +76,16 @@ class Explanation:
     label_given: bool
     proponents: tuple[TrainingExample, ...]
     opponents: tuple[TrainingExample, ...]
+    method: Method
     settings: Mapping[str, Setting]
     versions: Mapping[str, str]
 
     def plot(self) -> Figure:
         """A figure of the test image and its proponents and opponents with their maps.
 
-        All maps share one colour scale. Works without a display and leaves matplotlib's
-        backend alone. At most `figure.MOST_COLUMNS` images a side are drawn.
+        Each training image stands above its own map and the map on the test image. All maps share
+        one colour scale. Works without a display and leaves matplotlib's backend alone. At most
+        `figure.MOST_COLUMNS` images a side are drawn.
 
         Returns:
             A new matplotlib figure: ``.savefig(file)`` writes it; a notebook shows it.
@@ -90,8 +98,9 @@ class Explanation:
         """Writes ``figure.png``, ``explanation.json`` and ``maps.safetensors``; all or nothing.
 
         The tensors are ``test_image [C, H, W]`` and, in the order of the entries,
-        ``proponent_images``, ``opponent_images`` ``[K, C, H, W]``, ``proponent_maps`` and
-        ``opponent_maps`` ``[K, C, H, W]`` (``[K, 1, H, W]`` for a layer).
+        ``proponent_images``, ``opponent_images``, ``proponent_maps``, ``opponent_maps``,
+        ``proponent_test_maps`` and ``opponent_test_maps``, all ``[K, C, H, W]`` (the maps of a
+        layer ``[K, 1, H, W]``).
 
         Args:
             directory: Folder to write, made if it is not there. One that is empty or holds

@@ -1,11 +1,11 @@
 """The figure of an explanation.
 
-Left the test image; right a block of proponents and a block of opponents, each with the
-pictures above and their heat maps below. A heat map lays saliency (the sum over channels of
-``|map|``) over the faded picture, in multiples of its own mean: how many times as much as the
-average pixel of its image does this pixel matter? How much an image matters as a whole is its
-score; the sizes of whole gradients differ by factors of ten without a meaning for the reader.
-In these units one colour scale serves all maps.
+Left the test image; right a block of proponents and a block of opponents. Below each training
+image stand its two heat maps: where in itself, and where in the test image, its influence comes
+from. A heat map lays what `Method.heat` gives over the faded picture, in multiples of its own mean:
+how many times as much as the average pixel of its image does this pixel matter? How much an image
+matters as a whole is its score; the sizes of whole gradients differ by factors of ten without a
+meaning for the reader. In these units one colour scale serves all maps.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from captum_tfa.metrics import saliency
 from captum_tfa.report.explanation import Explanation, TrainingExample
 
 MOST_COLUMNS = 10
@@ -32,18 +32,21 @@ _OPPONENT = "#b3401f"
 _INK = "#222222"
 _QUIET = "#666666"
 
+_LEFT = 0.065  # of a block, where its pictures begin
+_ROWS = ("training image", "where in the\ntraining image", "where in the\ntest image")
+
 
 def draw(explanation: Explanation) -> Figure:
     """A new figure of ``explanation``; touches no global state of matplotlib."""
     columns = min(MOST_COLUMNS, max(3, len(explanation.proponents), len(explanation.opponents)))
-    widths = (2.5, 1.45 * columns, 0.85)  # inches
-    figure = Figure(figsize=(sum(widths), 7.3), facecolor="white")
+    widths = (2.5, 0.4 + 1.45 * columns, 1.0)  # inches
+    figure = Figure(figsize=(sum(widths), 10.2), facecolor="white")
     thirds = figure.add_gridspec(1, 3, width_ratios=widths, wspace=0)
     left, right, bar = (figure.add_subfigure(thirds[0, place]) for place in range(3))
     _draw_test(left, explanation)
 
     every = (*explanation.proponents[:columns], *explanation.opponents[:columns])
-    scale = _scale([example.map for example in every])
+    scale = _scale([heat for example in every for heat in heats(explanation, example)])
     name = _short(explanation.label_name)
     halves = right.add_gridspec(2, 1, hspace=0)
     for place, (title, way, examples, colour) in enumerate(
@@ -53,19 +56,19 @@ def draw(explanation: Explanation) -> Figure:
         )
     ):
         panel = right.add_subfigure(halves[place, 0])
-        panel.text(0.02, 0.975, title, fontsize=12.5, fontweight="bold", color=colour, va="top")
+        panel.text(_LEFT, 0.98, title, fontsize=12.5, fontweight="bold", color=colour, va="top")
         meaning = f"learning these makes “{name}” {way} likely here"
         if len(examples) > columns:
             meaning += f"; the first {columns} of {len(examples)}"
-        panel.text(0.02, 0.907, meaning, fontsize=9.5, color=_QUIET, va="top")
-        _draw_block(panel, examples[:columns], colour, columns, scale)
+        panel.text(_LEFT, 0.932, meaning, fontsize=9.5, color=_QUIET, va="top")
+        _draw_block(panel, explanation, examples[:columns], colour, columns, scale)
     if every:
-        _draw_colour_bar(bar, scale)
+        _draw_colour_bar(bar, scale, explanation.method.legend)
     return figure
 
 
 def _draw_test(panel: SubFigure, explanation: Explanation) -> None:
-    axes = panel.add_axes((0.08, 0.46, 0.84, 0.34))
+    axes = panel.add_axes((0.08, 0.53, 0.84, 0.22))
     _show_picture(axes, explanation.test_image)
     _frame(axes, _INK)
     axes.set_title("Test image", fontsize=12.5, fontweight="bold", color=_INK, pad=8)
@@ -73,17 +76,26 @@ def _draw_test(panel: SubFigure, explanation: Explanation) -> None:
     agrees = explanation.label == explanation.predicted
     lines = (
         ("model says", f"{said} ({explanation.confidence:.1%})"),
-        ("given label", asked if explanation.label_given else "none"),
+        *([("you ask about", asked)] if explanation.label_given else []),
         ("question", f"why “{asked}”?" if agrees else f"why not “{asked}”?"),
+        ("maps", _short(_map_word(explanation))),
     )
     for row, (what, answer) in enumerate(lines):
-        y = 0.425 - 0.062 * row
+        y = 0.5 - 0.05 * row
         panel.text(0.08, y, what, fontsize=8.5, color=_QUIET, va="top")
-        panel.text(0.08, y - 0.022, answer, fontsize=11, color=_INK, va="top")
+        panel.text(0.08, y - 0.017, answer, fontsize=11, color=_INK, va="top")
+
+
+def _map_word(explanation: Explanation) -> str:
+    """The method, and the layer if there is one."""
+    layer = explanation.settings.get("layer")
+    word = explanation.method.name.replace("_x_", " × ").replace("_", " ")
+    return word if layer is None else f"{word} at {layer}"
 
 
 def _draw_block(
     panel: SubFigure,
+    explanation: Explanation,
     examples: Sequence[TrainingExample],
     colour: str,
     columns: int,
@@ -91,19 +103,23 @@ def _draw_block(
 ) -> None:
     if not examples:
         none = "No training image has such a score."
-        panel.text(0.02, 0.7, none, fontsize=11, color=_INK, va="top")
+        panel.text(_LEFT, 0.7, none, fontsize=11, color=_INK, va="top")
         return
     grid = panel.add_gridspec(
-        2, columns, left=0.02, right=0.99, bottom=0.03, top=0.76, wspace=0.08, hspace=0.06
+        3, columns, left=_LEFT, right=0.99, bottom=0.03, top=0.835, wspace=0.08, hspace=0.06
     )
     for column, example in enumerate(examples):
-        picture, heat = (panel.add_subplot(grid[row, column]) for row in (0, 1))
-        _show_picture(picture, example.image)
-        _show_heat(heat, example, scale)
-        for axes in (picture, heat):
+        rows = [panel.add_subplot(grid[row, column]) for row in range(3)]
+        of_train, of_test = heats(explanation, example)
+        _show_picture(rows[0], example.image)
+        _show_heat(rows[1], example.image, of_train, scale)
+        _show_heat(rows[2], explanation.test_image, of_test, scale)
+        for axes, what in zip(rows, _ROWS, strict=True):
             _frame(axes, colour)
+            if column == 0:
+                axes.set_ylabel(what, fontsize=8.5, color=_QUIET, labelpad=4)
         score = f"{example.score:+.3f}".replace("-", "−")
-        picture.set_title(
+        rows[0].set_title(
             f"{_short(example.label_name, 17)}\n{score}  ·  #{example.index}",
             fontsize=8.5,
             color=_INK,
@@ -112,25 +128,36 @@ def _draw_block(
         )
 
 
-def _draw_colour_bar(panel: SubFigure, scale: Normalize) -> None:
-    axes = panel.add_axes((0.1, 0.2, 0.17, 0.6))
+def _draw_colour_bar(panel: SubFigure, scale: Normalize, legend: str) -> None:
+    axes = panel.add_axes((0.1, 0.25, 0.15, 0.5))
     axes.set_facecolor("#7d7d7d")
     bar = panel.colorbar(ScalarMappable(scale, _HEAT), cax=axes, extend="max")
+    bar.ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     bar.ax.yaxis.set_major_formatter("{x:g}×")
     bar.ax.tick_params(labelsize=8, colors=_INK)
-    bar.set_label("influence of a pixel, times its image's mean", fontsize=9, color=_INK)
+    bar.set_label(f"{legend}, times its image’s mean", fontsize=9, color=_INK)
 
 
-def relative_saliency(map: Tensor) -> Tensor:
-    """Saliency in multiples of its mean, ``[H, W]``; a map of zeros stays zeros."""
-    values = saliency(map).double()
-    mean = values.mean()
-    return values / mean if mean > 0 else values
+def heats(explanation: Explanation, example: TrainingExample) -> tuple[Tensor, Tensor]:
+    """The heat of the training image and of the test image, ``[H, W]``, in multiples of its mean.
+
+    A heat of zeros stays zeros.
+    """
+    of_train, of_test = (
+        explanation.method.heat(map.double(), example.score)
+        for map in (example.map, example.test_map)
+    )
+    return _relative(of_train), _relative(of_test)
 
 
-def _scale(maps: Sequence[Tensor]) -> Normalize:
-    """One scale for all maps, up to what 1 pixel in 200 of the typical map passes."""
-    tops = [np.quantile(relative_saliency(one).numpy(), 0.995) for one in maps]
+def _relative(heat: Tensor) -> Tensor:
+    mean = heat.mean()
+    return heat / mean if mean > 0 else heat
+
+
+def _scale(heats: Sequence[Tensor]) -> Normalize:
+    """One scale for all, up to what 1 pixel in 200 of the typical heat map passes."""
+    tops = [np.quantile(heat.numpy(), 0.995) for heat in heats]
     tops = [top for top in tops if top > 0]
     return Normalize(0.0, float(np.median(tops)) if tops else 1.0, clip=True)
 
@@ -139,12 +166,10 @@ def _show_picture(axes: Axes, image: Tensor) -> None:
     axes.imshow(_rgb(image), interpolation="nearest")
 
 
-def _show_heat(axes: Axes, example: TrainingExample, scale: Normalize) -> None:
-    grey = _rgb(example.image).mean(axis=2)
+def _show_heat(axes: Axes, image: Tensor, heat: Tensor, scale: Normalize) -> None:
+    grey = _rgb(image).mean(axis=2)
     axes.imshow(0.12 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.imshow(
-        relative_saliency(example.map).numpy(), cmap=_HEAT, norm=scale, interpolation="nearest"
-    )
+    axes.imshow(heat.numpy(), cmap=_HEAT, norm=scale, interpolation="nearest")
 
 
 def _rgb(image: Tensor) -> NDArray[np.float32]:

@@ -1,4 +1,9 @@
-"""One training image's SmoothGrad map, the same whenever and wherever it is drawn."""
+"""One image's map, the same whenever and wherever it is drawn.
+
+Influence has two ends. grad-cos is symmetric, ``cos(g_train, g_test) = cos(g_test, g_train)``, so
+the map on the training image and the map on the test image are one function with the images'
+roles swapped.
+"""
 
 from __future__ import annotations
 
@@ -7,68 +12,59 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from captum.attr import LayerAttribution, NoiseTunnel
 from torch import Tensor
 
 from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
+from captum_tfa.report.methods import Method, Task
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mapper:
-    """Draws the maps of training images for one test image.
+    """Draws maps of the score of two images.
 
     Attributes:
-        method: Gives the map of one image.
-        test_image: ``[1, C, H, W]``.
-        test_label: ``[1]``.
+        method: How a map is made.
+        gradient: The gradient of the score.
+        colour: What an image without content looks like, ``[C]``.
         nt_samples: Noisy copies an image.
         noise_level: Standard deviation of the noise as a part of the image's max − min.
         internal_batch_size: Noisy copies at once, or None.
-        seed: Seed of the noise, set anew for each image: its map does not depend on others.
+        seed: Seed of the noise, set anew for each map: it does not depend on others.
     """
 
-    method: TrainingGradCos | LayerTrainingGradCos
-    test_image: Tensor
-    test_label: Tensor
+    method: Method
+    gradient: TrainingGradCos | LayerTrainingGradCos
+    colour: Tensor
     nt_samples: int
     noise_level: float
     internal_batch_size: int | None
     seed: int
 
-    def __call__(self, picture: Tensor, label: int) -> Tensor:
-        """The map of a training image, on the CPU.
+    def __call__(self, image: Tensor, label: Tensor, other: tuple[Tensor, Tensor]) -> Tensor:
+        """Which parts of ``image`` make its score with ``other`` what it is, on the CPU.
 
         Args:
-            picture: ``[C, H, W]``.
-            label: Its class.
+            image: ``[1, C, H, W]``.
+            label: Its class, ``[1]``.
+            other: The other image and its class, likewise; a constant.
 
         Returns:
-            ``[C, H, W]``; for a layer ``[1, H, W]``, the mean over its channels, upsampled.
+            ``[C, H, W]``; for a layer ``[1, H, W]``.
         """
-        image = picture.to(self.test_image).unsqueeze(0)
-        arguments = {
-            "target": torch.tensor([label], device=image.device),
-            "additional_forward_args": (self.test_image, self.test_label),
-            "internal_batch_size": self.internal_batch_size,
-        }
-        spread = self.noise_level * float(image.max() - image.min())
-        if spread > 0:
-            seed_generators(self.seed, image.device)
-            found = NoiseTunnel(self.method).attribute(
-                image,
-                nt_type="smoothgrad",
+        seed_generators(self.seed, image.device)
+        drawn = self.method.draw(
+            Task(
+                image=image,
+                label=label,
+                other=other,
+                gradient=self.gradient,
+                start=self.colour.to(image).view(1, -1, 1, 1).expand_as(image),
                 nt_samples=self.nt_samples,
-                stdevs=spread,
-                **arguments,
+                spread=self.noise_level * float(image.max() - image.min()),
+                internal_batch_size=self.internal_batch_size,
             )
-        else:
-            found = self.method.attribute(image, **arguments)
-        if isinstance(self.method, LayerTrainingGradCos):
-            found = LayerAttribution.interpolate(
-                found.mean(dim=1, keepdim=True), tuple(image.shape[-2:]), "bilinear"
-            )
-        drawn: Tensor = found[0].detach().cpu()
-        return drawn
+        )
+        return drawn[0].detach().cpu()
 
 
 def seed_generators(seed: int, device: torch.device) -> None:

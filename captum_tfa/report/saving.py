@@ -111,6 +111,7 @@ def _write(explanation: Explanation, folder: Path) -> None:
     ):
         tensors[f"{side}_images"] = _stack([example.image for example in examples])
         tensors[f"{side}_maps"] = _stack([example.map for example in examples])
+        tensors[f"{side}_test_maps"] = _stack([example.test_map for example in examples])
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / TENSORS, metadata={"format": _FORMAT})
     explanation.plot().savefig(folder / FIGURE, dpi=150)

@@ -25,7 +25,14 @@ def test_the_shortcut_is_found_and_told_in_plain_words(
     assert names(out) == FILES
     assert found.label_given
     assert found.label_name != "triangle"
-    for part in ("carry a pink patch", "The puzzle:", "of them carry the patch", "6.2%", "times"):
+    for part in (
+        "carry a pink patch",
+        "The puzzle:",
+        "of them carry the patch",
+        "6.2%",
+        "times",
+        "Turned round",
+    ):
         assert part in told
     assert str(out / "figure.png") in told
 

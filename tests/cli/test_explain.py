@@ -13,6 +13,7 @@ from torch import nn
 
 from captum_tfa.cli import explain
 from captum_tfa.cli.main import main
+from captum_tfa.report.methods import METHODS
 from tests.cli.conftest import FACTORY, Home, write_picture
 
 FILES = {"figure.png", "explanation.json", "maps.safetensors"}
@@ -86,6 +87,11 @@ def test_layer_seed_top_and_batch_size_reach_explain(home: Home) -> None:
     assert {name: settings[name] for name in wanted} == wanted  # type: ignore[index]
 
 
+def test_the_method_reaches_explain(home: Home) -> None:
+    assert main(home.arguments(method="occlusion", top="1")) == 0
+    assert read(home.folder / "why")["settings"]["method"] == "occlusion"  # type: ignore[index]
+
+
 def test_safetensors_and_pt_give_the_same(home: Home) -> None:
     save_file(torch.load("weights.pt", weights_only=True), "weights.safetensors")
     assert main(home.arguments(out="first")) == 0
@@ -131,6 +137,8 @@ def test_an_earlier_explanation_is_replaced_and_other_files_are_not(
         ({"device": "toaster"}, ["--device toaster"]),
         ({"layer": "conv9"}, ["no layer 'conv9'"]),
         ({"layer": "5"}, ["[B, C, h, w]"]),
+        ({"method": "magic"}, ["method is 'magic'", *METHODS]),
+        ({"method": "occlusion", "layer": "0"}, ["layer", "leave out one"]),
     ],
 )
 def test_wrong_options_are_one_line(

@@ -97,6 +97,16 @@ def test_a_layer_that_is_not_called_is_refused_and_keeps_no_hook() -> None:
     assert not model.unused._forward_hooks
 
 
+def test_a_method_that_there_is_not_is_refused_with_those_there_are() -> None:
+    refused(
+        "method is 'magic'; it must be one of gradient, gradient_x_input, .*occlusion",
+        method="magic",
+    )
+    refused(
+        "method is 'occlusion' and layer is given.*leave out one", method="occlusion", layer="0"
+    )
+
+
 def test_a_model_in_training_mode_is_refused_with_the_remedy() -> None:
     refused(r"model\.eval\(\)", model=tiny_model().train())
 

@@ -66,7 +66,7 @@ def test_confidence_is_the_softmax_probability_of_the_prediction() -> None:
 
 
 def test_without_noise_a_map_is_the_plain_gradient_of_the_score() -> None:
-    example = quick(noise_level=0.0).opponents[0]
+    example = quick(method="gradient", noise_level=0.0).opponents[0]
     picture, label = TinyPictures()[example.index]
     expected = TrainingGradCos(tiny_model()).attribute(
         picture.unsqueeze(0),
@@ -77,7 +77,7 @@ def test_without_noise_a_map_is_the_plain_gradient_of_the_score() -> None:
 
 
 def test_a_map_is_the_mean_over_noise_of_a_tenth_of_the_images_own_range() -> None:
-    example = quick(nt_samples=3, noise_level=0.1, seed=4).proponents[0]
+    example = quick(method="gradient", nt_samples=3, noise_level=0.1, seed=4).proponents[0]
     picture, label = TinyPictures()[example.index]
     spread = 0.1 * float(picture.max() - picture.min())
     with torch.random.fork_rng(devices=[]):
@@ -108,10 +108,23 @@ def test_a_layer_map_is_the_upsampled_mean_over_channels() -> None:
     assert torch.equal(by_name.map, by_module.map)
 
 
+def test_the_test_images_map_of_a_layer_is_the_same_with_the_roles_swapped() -> None:
+    model = tiny_model()
+    example = quick(model=model, layer="0", noise_level=0.0).opponents[0]
+    picture, label = TinyPictures()[example.index]
+    gradient = LayerTrainingGradCos(model, model[0]).attribute(
+        puzzling_picture().unsqueeze(0),
+        target=1,
+        additional_forward_args=(picture.unsqueeze(0), label.unsqueeze(0)),
+    )
+    expected = LayerAttribution.interpolate(gradient.mean(dim=1, keepdim=True), (8, 8), "bilinear")
+    assert torch.allclose(example.test_map, expected[0], atol=1e-7)
+
+
 def test_same_seed_same_maps_whatever_k_and_batch_sizes() -> None:
-    first = quick(k=1, seed=2).opponents[0]
-    again = quick(k=4, seed=2, batch_size=5, internal_batch_size=1).opponents[0]
-    other = quick(k=1, seed=3).opponents[0]
+    first = quick(method="gradient", k=1, seed=2).opponents[0]
+    again = quick(method="gradient", k=4, seed=2, batch_size=5, internal_batch_size=1).opponents[0]
+    other = quick(method="gradient", k=1, seed=3).opponents[0]
     assert torch.allclose(first.map, again.map, atol=1e-7)
     assert not torch.allclose(first.map, other.map, atol=1e-7)
 
@@ -176,6 +189,7 @@ def test_settings_and_versions_tell_how_it_was_made() -> None:
     assert found.settings["k"] == 2
     assert found.settings["nt_samples"] == 2
     assert found.settings["layer"] == "0"
+    assert found.settings["method"] == "gradient"
     assert found.settings["training_examples"] == 12
     assert found.versions["torch"] == torch.__version__
     assert {"python", "captum", "captum_tfa"} <= set(found.versions)

@@ -8,7 +8,8 @@ import torch
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
-from captum_tfa.report.figure import MOST_COLUMNS, relative_saliency
+from captum_tfa.report.figure import MOST_COLUMNS, heats
+from captum_tfa.report.methods import METHODS, Method
 from tests.report.tiny import explanation, training_example
 
 
@@ -29,22 +30,50 @@ def drawn(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def test_every_map_is_drawn_on_one_scale() -> None:
-    given = explanation()
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_every_training_image_has_its_map_and_the_test_images_on_one_scale(method: Method) -> None:
+    given = explanation(method=method)
     maps = heat_maps(given.plot())
-    examples = [*given.proponents, *given.opponents]
-    assert len(maps) == len(examples)
-    for image, example in zip(maps, examples, strict=True):
-        shown = torch.as_tensor(image.get_array())
-        assert torch.allclose(shown, relative_saliency(example.map))
+    expected = [heat for e in (*given.proponents, *given.opponents) for heat in heats(given, e)]
+    assert len(maps) == len(expected) == 10
+    for image, heat in zip(maps, expected, strict=True):
+        assert torch.allclose(torch.as_tensor(image.get_array()), heat)
     assert len({(image.norm.vmin, image.norm.vmax) for image in maps}) == 1
     assert maps[0].norm.vmin == 0
 
 
-def test_a_map_is_shown_in_multiples_of_its_mean() -> None:
+def test_a_heat_map_lies_over_the_image_that_it_belongs_to() -> None:
+    given = explanation(opponents=())
+    figure = given.plot()
+    below = {
+        id(heat): next(i for i in axes.get_images() if i is not heat)
+        for axes in figure.get_axes()
+        for heat in axes.get_images()
+        if heat in heat_maps(figure)
+    }
+    pictures = [torch.as_tensor(below[id(heat)].get_array()) for heat in heat_maps(figure)]
+    for example, of_train, of_test in zip(
+        given.proponents, pictures[::2], pictures[1::2], strict=True
+    ):
+        assert torch.allclose(of_train, 0.12 + 0.5 * example.image.mean(dim=0))
+        assert torch.allclose(of_test, 0.12 + 0.5 * given.test_image.mean(dim=0))
+
+
+def test_heat_is_in_multiples_of_its_mean() -> None:
     map = torch.tensor([[[1.0, 2.0], [0.0, 0.0]], [[0.0, -2.0], [3.0, 0.0]]])
-    assert relative_saliency(map).tolist() == [[0.5, 2.0], [1.5, 0.0]]
-    assert relative_saliency(0 * map).tolist() == [[0.0, 0.0], [0.0, 0.0]]
+    both = heats(explanation(), training_example(1, 0.5, map))
+    assert [heat.tolist() for heat in both] == [[[0.5, 2.0], [1.5, 0.0]]] * 2
+    nothing = heats(explanation(), training_example(1, 0.5, 0 * map))[0]
+    assert nothing.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_heat_of_a_signed_map_is_the_part_that_has_the_scores_sign() -> None:
+    map = torch.tensor([[[1.0, -2.0]], [[2.0, -4.0]]])
+    given = explanation(method=METHODS["occlusion"])
+    proponent, opponent = (training_example(1, score, map) for score in (0.5, -0.5))
+    assert heats(given, proponent)[0].tolist() == [[2.0, 0.0]]
+    assert heats(given, opponent)[0].tolist() == [[0.0, 2.0]]
+    assert heats(given, proponent)[1].tolist() == [[0.0, 2.0]]  # its test map is -2 * map
 
 
 def test_one_strong_map_does_not_turn_the_others_black() -> None:
@@ -60,11 +89,21 @@ def test_the_figure_tells_prediction_label_scores_and_places() -> None:
     told = texts(explanation().plot())
     for word in ("bee (87.5%)", "ant", "why not “ant”?", "+0.500", "−0.700", "#4", "Opponents"):
         assert word in told
+    assert told.count("where in the\ntraining image") == told.count("where in the\ntest image") == 2
+
+
+def test_the_figure_tells_what_the_maps_are() -> None:
+    assert "gradient\n" in texts(explanation().plot())
+    told = texts(explanation(method=METHODS["gradient_x_input"]).plot())
+    assert "gradient × input" in told
+    assert "in the score’s direction" in told
+    assert "gradient at layer4" in texts(explanation(settings={"layer": "layer4"}).plot())
 
 
 def test_the_question_is_why_if_the_label_is_the_prediction() -> None:
-    same = explanation(label=1, label_name="bee", label_given=False)
-    assert "why “bee”?" in texts(same.plot())
+    told = texts(explanation(label=1, label_name="bee", label_given=False).plot())
+    assert "why “bee”?" in told
+    assert "you ask about" not in told
 
 
 @pytest.mark.parametrize(
@@ -77,7 +116,7 @@ def test_any_number_of_images_can_be_drawn(proponents: int, opponents: int) -> N
     ).plot()
     assert drawn(figure)
     shown = min(proponents, MOST_COLUMNS) + opponents
-    assert len(heat_maps(figure)) == shown
+    assert len(heat_maps(figure)) == 2 * shown
     assert ("the first" in texts(figure)) == (proponents > MOST_COLUMNS)
     assert ("No training image has such a score" in texts(figure)) == (0 in (proponents, opponents))
 

@@ -47,12 +47,15 @@ def test_tensors_come_back_exactly(tmp_path: Path) -> None:
     assert torch.equal(
         tensors["proponent_images"], torch.stack([e.image for e in given.proponents])
     )
+    for side, examples in (("proponent", given.proponents), ("opponent", given.opponents)):
+        expected = torch.stack([example.test_map for example in examples])
+        assert torch.equal(tensors[f"{side}_test_maps"], expected)
     assert tensors["proponent_maps"].shape == (2, 3, 8, 8)
 
 
 def test_a_side_without_images_has_empty_tensors(tmp_path: Path) -> None:
     tensors = load_file(explanation(proponents=()).save(tmp_path / "why") / "maps.safetensors")
-    assert len(tensors["proponent_maps"]) == 0
+    assert len(tensors["proponent_maps"]) == len(tensors["proponent_test_maps"]) == 0
     assert len(tensors["opponent_maps"]) == 3
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from captum_tfa.report import Explanation, TrainingExample
+from captum_tfa.report.methods import METHODS
 
 
 class TinyPictures(TensorDataset):
@@ -46,6 +47,7 @@ def training_example(index: int, score: float, map: Tensor | None = None) -> Tra
         label_name="bee",
         image=torch.rand(3, 8, 8, generator=generator),
         map=torch.randn(3, 8, 8, generator=generator) if map is None else map,
+        test_map=torch.randn(3, 8, 8, generator=generator) if map is None else -2 * map,
     )
 
 
@@ -61,6 +63,7 @@ def explanation(**changes: Any) -> Explanation:
         "label_given": True,
         "proponents": tuple(training_example(i, 0.5 - i / 10) for i in range(2)),
         "opponents": tuple(training_example(i, i / 10 - 0.9) for i in range(2, 5)),
+        "method": METHODS["gradient"],
         "settings": {"seed": 0, "layer": None},
         "versions": {"torch": "x"},
     }
