@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +36,8 @@ class Opponents:
 
     Attributes:
         indices: In the training set, most opposed first, ``[n]``.
-        scores: Their mean score over the test images, ``[n]``.
+        scores: What they are ranked by, ``[n]``: their mean score over the test images, or the
+            lowest one.
         test_of: For each the place of the test image that it opposes most, ``[n]``: a map of the
             example needs one.
     """
@@ -52,9 +53,10 @@ def most_opposed(
     test_images: Tensor,
     test_labels: Tensor,
     n: int,
+    against: Literal["all", "any"] = "all",
     batch_size: int = 16,
 ) -> Opponents:
-    """The ``n`` training examples with the lowest mean score over test images.
+    """The ``n`` training examples that oppose the right answers of test images most.
 
     Args:
         score: Of the trained model, such as ``GradCosScore(model)``.
@@ -62,18 +64,23 @@ def most_opposed(
         test_images: Wrongly predicted ones, ``[Q, ...]``.
         test_labels: Their right labels, ``[Q]``.
         n: How many, from 1 to the size of the training set.
+        against: "all" ranks by the mean score over the test images (default), "any" by the
+            lowest score for one of them.
         batch_size: Training examples at once.
 
     Raises:
-        ValueError: ``n`` out of its range; otherwise see `ScoreInfluence`.
+        ValueError: ``n`` out of its range, or another word for ``against``; otherwise see
+            `ScoreInfluence`.
     """
+    if against not in ("all", "any"):
+        raise ValueError(f'against is {against!r}; it must be "all" or "any" of the test images')
     influence = ScoreInfluence(score, train_dataset, batch_size)
     scores = influence.influence((test_images, test_labels))  # [Q, N]
     if not 1 <= n <= scores.shape[1]:
         raise ValueError(f"n is {n}; it must be from 1 to {scores.shape[1]}, the training examples")
-    means = scores.mean(0)
-    indices = means.argsort(stable=True)[:n]
-    return Opponents(indices, means[indices], scores[:, indices].argmin(0))
+    together = scores.mean(0) if against == "all" else scores.amin(0)
+    indices = together.argsort(stable=True)[:n]
+    return Opponents(indices, together[indices], scores[:, indices].argmin(0))
 
 
 def as_many_at_random(
@@ -94,21 +101,19 @@ def as_many_at_random(
     Raises:
         ValueError: Not one label a training example, or more indices than examples.
     """
-    if len(indices) > count or (labels is not None and list(labels.shape) != [count]):
-        given = "no labels" if labels is None else f"labels of the shape {list(labels.shape)}"
+    given = count if labels is None else len(labels)
+    if len(indices) > count or given != count:
         raise ValueError(
-            f"got {len(indices)} indices and {given} for {count} training examples; give at most "
-            "as many indices as examples, and one label an example or None"
+            f"got {len(indices)} indices and {given} labels for {count} training examples; give "
+            "at most as many indices as examples, and one label an example"
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     if labels is None:
         return order[: len(indices)]
     labels = labels.cpu()
-    wanted = labels[indices]
-    drawn = [
-        order[labels[order] == label][: int((wanted == label).sum())] for label in wanted.unique()
-    ]
-    return torch.cat(drawn)
+    classes, counts = labels[indices].unique(return_counts=True)
+    drawn = zip(classes, counts.tolist(), strict=True)
+    return torch.cat([order[labels[order] == label][:some] for label, some in drawn])
 
 
 def without(dataset: Dataset[Any], indices: Tensor) -> Subset[Any]:
@@ -194,12 +199,8 @@ def correction(before: Tensor, after: Tensor) -> Correction:
 def right_answers(model: nn.Module, dataset: Dataset[Any]) -> Tensor:
     """Which examples a classifier with logits ``[B, C]`` gets right: boolean ``[T]``, on CPU."""
     device = next(model.parameters()).device
-    return torch.cat(
-        [
-            (model(images.to(device)).argmax(1).cpu() == labels)
-            for images, labels in DataLoader(dataset, _AT_ONCE)
-        ]
-    )
+    batches = DataLoader(dataset, _AT_ONCE)
+    return torch.cat([model(x.to(device)).argmax(1).cpu() == y for x, y in batches])
 
 
 def error_correction(

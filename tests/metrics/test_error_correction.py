@@ -67,6 +67,21 @@ def test_an_opponent_knows_the_test_image_that_it_opposes_most() -> None:
     assert dict(zip(found.indices.tolist(), found.test_of.tolist(), strict=True)) == {0: 1, 1: 0}
 
 
+def test_against_all_ranks_by_the_mean_and_against_any_by_the_lowest() -> None:
+    # cos(x, x') for opposite labels: the first example opposes one test image fully and helps the
+    # other a little, the second opposes both by half.
+    tests = torch.tensor([[1.0, 0.0], [-0.5, 3**0.5 / 2]]).double()
+    x = torch.tensor([[1.0, 0.0], [0.5, 3**0.5 / 2]]).double()
+    train = TensorDataset(x, torch.tensor([0, 0]))
+    score = GradCosScore(nn.Linear(2, 2, bias=False).double().eval())
+    asked = (score, train, tests, torch.tensor([1, 1]), 2)
+    everyone, anyone = most_opposed(*asked), most_opposed(*asked, against="any")
+    assert everyone.indices.tolist() == [1, 0]
+    torch.testing.assert_close(everyone.scores, torch.tensor([-0.5, -0.25]).double())
+    assert anyone.indices.tolist() == [0, 1]
+    torch.testing.assert_close(anyone.scores, torch.tensor([-1.0, -0.5]).double())
+
+
 def test_without_them_all_answers_are_mended_and_without_others_none() -> None:
     model = by_class_means(TRAIN)
     opponents = most_opposed(GradCosScore(model), TRAIN, *TEST.tensors, n=5).indices
@@ -182,6 +197,12 @@ def test_seeds_are_compared_in_pairs() -> None:
             "n is 0",
         ),
         (
+            lambda: most_opposed(
+                GradCosScore(by_class_means(TRAIN)), TRAIN, *TEST.tensors, n=1, against="each"
+            ),
+            "against is 'each'",
+        ),
+        (
             lambda: Blanked(TRAIN, torch.tensor([1, 1]), torch.ones(2, 1, 1) > 0, torch.zeros(1)),
             "got 2 indices, 1 of them different, and 2 masks",
         ),
@@ -191,9 +212,9 @@ def test_seeds_are_compared_in_pairs() -> None:
         ),
         (
             lambda: as_many_at_random(torch.arange(3), 9, torch.zeros(8)),
-            r"labels of the shape \[8\] for 9 training examples",
+            "8 labels for 9 training examples",
         ),
-        (lambda: as_many_at_random(torch.arange(3), 2), "got 3 indices and no labels for 2"),
+        (lambda: as_many_at_random(torch.arange(3), 2), "got 3 indices and 2 labels for 2"),
         (lambda: correction(torch.ones(3) > 0, torch.ones(2) > 0), "right_answers"),
         (lambda: correction(torch.ones(2), torch.ones(2) > 0), "right_answers"),
         (lambda: precision(torch.tensor([]).long(), MISLABELLED), "got 0 indices"),

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -24,7 +25,8 @@ def test_page_holds_text_table_figure_and_command(
     record = Record("Does it work?", tmp_path / "new", run)
     record.say("It does.")
     record.table(["k", "gap"], [[10, 0.12345678], ["all", interval([1.0, 3.0])]])
-    fig, _ = plt.subplots()
+    fig, axes = plt.subplots()
+    axes.imshow(np.random.default_rng(0).random((99, 99, 3)))  # many colours
     record.figure(fig, "gaps", "Gaps by k.")
     page = record.save()
 
@@ -35,7 +37,9 @@ def test_page_holds_text_table_figure_and_command(
     )
     assert "| all | 2 [0.04, 3.96] |" in text
     assert "![Gaps by k.](insertion-gaps.png)" in text
-    assert Image.open(tmp_path / "new" / "insertion-gaps.png").size[0] > 100
+    figure = Image.open(tmp_path / "new" / "insertion-gaps.png")
+    assert figure.size[0] > 100
+    assert figure.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
     assert "`python tutorials/insertion.py --data pictures --cache=kept --out docs/results`" in text
     assert "`data = 'pictures'`, `seed = 3`, `rate = 0.5`" in text
     assert f"torch {torch.__version__}" in text
@@ -55,3 +59,9 @@ def test_interval_is_the_normal_one() -> None:
 def test_one_value_has_no_interval() -> None:
     with pytest.raises(ValueError, match=r"got 1 value.*at least 2"):
         interval([1.0])
+
+
+def test_a_bar_inside_a_cell_does_not_end_it(tmp_path: Path) -> None:
+    record = Record("Bars", tmp_path, argparse.Namespace())
+    record.table(["|gradient|"], [["a|b"]])
+    assert record.parts == ["| \\|gradient\\| |\n| --- |\n| a\\|b |"]

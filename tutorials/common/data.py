@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -68,7 +68,8 @@ def photographs(root: str | Path, split: str, side: int = 224) -> Pictures:
 
 def plain(pictures: Pictures, index: int) -> Tensor:
     """A picture as matplotlib shows it: ``[H, W, 3]`` in [0, 1]."""
-    return ConvertImageDtype(torch.float)(pictures.images[index]).permute(1, 2, 0)
+    picture: Tensor = ConvertImageDtype(torch.float)(pictures.images[index])
+    return picture.permute(1, 2, 0)
 
 
 def subset_of_classes(pictures: Pictures, names: Sequence[str]) -> Pictures:
@@ -80,7 +81,7 @@ def subset_of_classes(pictures: Pictures, names: Sequence[str]) -> Pictures:
     return Pictures(part.images, labels, names, None, part.transform)
 
 
-def _normalised(mean: Sequence[float], std: Sequence[float]) -> Callable[[Tensor], Tensor]:
+def _normalised(mean: Sequence[float], std: Sequence[float]) -> Compose:
     return Compose([ConvertImageDtype(torch.float), Normalize(mean, std)])
 
 

@@ -44,7 +44,7 @@ def train_multi_label(
     Binary cross-entropy of each class, the mean over classes; Adam and one learning-rate cycle.
 
     Args:
-        model: Gives logits ``[B, classes]``.
+        model: Gives logits ``[B, classes]``. Trained on the device where it is.
         dataset: Map-style, yields ``(image [3, H, W], label [classes])``.
         epochs: Passes over the data.
         learning_rate: The highest one of the cycle.
@@ -54,6 +54,7 @@ def train_multi_label(
     Returns:
         ``model`` itself.
     """
+    device = next(model.parameters()).device
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(dataset, batch_size, shuffle=True, drop_last=True, generator=order)
     optimizer = torch.optim.Adam(model.parameters(), learning_rate)
@@ -64,8 +65,8 @@ def train_multi_label(
         for _ in range(epochs):
             for images, targets in loader:
                 # Channels last: small convolutions take two thirds of the time on a CPU.
-                outputs = model(images.contiguous(memory_format=torch.channels_last))
-                loss = nn.functional.binary_cross_entropy_with_logits(outputs, targets)
+                outputs = model(images.to(device, memory_format=torch.channels_last))
+                loss = nn.functional.binary_cross_entropy_with_logits(outputs, targets.to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

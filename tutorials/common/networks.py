@@ -78,5 +78,5 @@ def kept(path: str | Path, model: nn.Module, make: Callable[[nn.Module], nn.Modu
 
 def accuracy(model: nn.Module, pictures: Pictures) -> float:
     """Share of right answers, in [0, 1]."""
-    probabilities, labels = predict(model, pictures)
+    probabilities, labels = predict(model, pictures, batch_size=50)
     return float((probabilities.argmax(dim=1) == labels).float().mean())

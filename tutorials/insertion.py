@@ -1,0 +1,378 @@
+# %% [markdown]
+# # Insertion: do maps find the pixels that matter?
+#
+# The quantitative experiment of the paper (bacha2025training, section 4.3). A small CNN learns
+# CIFAR-10 without a held-out pool. For each of 100 test images take the five pool images of the
+# highest grad-cos, and draw their maps. Keep only the top k % of a pool image's pixels, fill the
+# rest with the mean colour, take one plain SGD step on it, and look at the loss of the test image:
+# `ΔL = L_after − L_before`. The control keeps a random k %.
+#
+# **What the paper claims:** the top pixels lower the loss more than random pixels do,
+# `Δ(T − R) < 0` with intervals clear of 0; less so as k grows; not at all at 100 %.
+#
+# **What is looked at beside it:** the median and the share of pairs won, since a few test images
+# with a huge loss dominate a mean; intervals over test images, since the five pairs of one test
+# image are not independent; smaller and larger steps; the score itself, which needs no step;
+# deletion; and controls that are less naive than random pixels.
+
+# %%
+import matplotlib.pyplot as plt
+import torch
+from captum.attr import NoiseTunnel, Occlusion
+from tqdm.auto import tqdm
+
+from captum_tfa import GradCosScore, TrainingGradCos
+from captum_tfa.metrics.controls import (
+    centre_weighted,
+    contiguous_random,
+    own_label_gradient,
+    random_saliency,
+)
+from captum_tfa.metrics.localisation import saliency
+from captum_tfa.metrics.masked_influence import MaskedInfluence, masked_influence
+from captum_tfa.metrics.masking import mean_colour
+from captum_tfa.metrics.paired import PairedDifference
+from captum_tfa.metrics.perturbation import PerturbationTest
+from common.data import cifar10
+from common.networks import accuracy
+from common.pairs import Pairs, split, stacked, strongest, trained
+from common.record import Interval, Record, interval
+from common.remembering import remembered
+from common.settings import settings
+
+run = settings(
+    data="cifar10",
+    out="results",
+    cache="tutorials-cache",
+    seed=0,
+    epochs=10,
+    pool_share=0.1,
+    tests=100,
+    per_test=5,
+    samples=50,
+    noise_level=0.1,
+    fractions=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0),
+    step_sizes=(1e-3, 1e-2, 1e-4),
+)
+page = Record("Insertion: do maps find the pixels that matter?", run.out, run)
+train, pool = split(cifar10(run.data, True, run.cache), run.pool_share, run.seed)
+test = cifar10(run.data, False, run.cache)
+model = trained(train, run.epochs, run.seed, run.cache)
+colour = mean_colour(train, show_progress=True)
+
+# %% [markdown]
+# ## The pairs
+#
+# Random test images with their true labels, and the pool's strongest proponents.
+
+# %%
+generator = torch.Generator().manual_seed(run.seed)
+chosen = torch.randperm(len(test), generator=generator)[: run.tests]
+pairs = strongest(model, pool, *stacked(test, chosen), run.per_test)
+page.say(
+    f"A small CNN, trained on {len(train)} images of CIFAR-10 for {run.epochs} epochs (Adam in one "
+    f"learning-rate cycle up to 4e-3, batches of 128), is right on {accuracy(model, test):.1%} of "
+    f"the test images. {len(pairs.scores)} pairs: {run.tests} random test images with their "
+    f"{run.per_test} strongest proponents among {len(pool)} held-out images; mean grad-cos "
+    f"{float(pairs.scores.mean()):.2f}."
+)
+
+# %% [markdown]
+# ## The maps and the controls
+#
+# The paper's saliency of a pixel is `sum_channels |M|`, where `M` is the SmoothGrad map. The same
+# `M` times `x − mean colour`, summed over channels with its sign, says what the pixel *adds* to
+# the score against a pixel of the mean colour, which is just what masking puts there. Occlusion
+# asks the same of whole windows of 8 × 8 pixels, without a gradient; see the tutorial on the best
+# map.
+
+
+# %%
+def smooth_gradients(pairs: Pairs) -> torch.Tensor:
+    """``M`` of each pair, ``[P, C, H, W]``."""
+    method = NoiseTunnel(TrainingGradCos(model))
+    maps = []
+    for row in tqdm(range(len(pairs.pool)), "maps"):
+        torch.manual_seed(run.seed)
+        here = slice(row, row + 1)
+        image = pairs.pool[here]
+        found = method.attribute(
+            image,
+            nt_type="smoothgrad",
+            nt_samples=run.samples,
+            stdevs=run.noise_level * float(image.max() - image.min()),
+            target=pairs.pool_labels[here],
+            additional_forward_args=(pairs.test[here], pairs.test_labels[here]),
+        )
+        maps.append(found.detach())
+    return torch.cat(maps)
+
+
+def occlusions(pairs: Pairs) -> torch.Tensor:
+    """What the score loses when a window becomes the mean colour, ``[P, H, W]``."""
+    method = Occlusion(GradCosScore(model))
+    maps = []
+    for row in tqdm(range(len(pairs.pool)), "occlusion"):
+        here = slice(row, row + 1)
+        found = method.attribute(
+            pairs.pool[here],
+            sliding_window_shapes=(3, 8, 8),
+            strides=(3, 4, 4),
+            baselines=colour.view(1, -1, 1, 1).expand_as(pairs.pool[here]),
+            additional_forward_args=(
+                pairs.test[here],
+                pairs.test_labels[here],
+                pairs.pool_labels[here],
+            ),
+            perturbations_per_eval=16,
+        )
+        maps.append(found[:, 0].detach())
+    return torch.cat(maps)
+
+
+def saliencies() -> dict[str, torch.Tensor]:
+    """Every map and control by name, ``[P, H, W]``."""
+    gradients = smooth_gradients(pairs)
+    own = (run.samples, run.noise_level, run.seed)
+    return {
+        PAPER: saliency(gradients),
+        SIGNED: (gradients * (pairs.pool - colour.view(-1, 1, 1))).sum(1),
+        OCCLUSION: occlusions(pairs),
+        "random": random_saliency(pairs.pool, run.seed),
+        "contiguous random": contiguous_random(pairs.pool, run.seed),
+        "centre": centre_weighted(pairs.pool),
+        "own label": own_label_gradient(model, pairs.pool, pairs.pool_labels, *own),
+    }
+
+
+PAPER, SIGNED = "|SmoothGrad| (paper)", "SmoothGrad × (x − mean)"
+OCCLUSION = "occlusion 8×8"
+MAPS = (PAPER, SIGNED, OCCLUSION)
+
+# %% [markdown]
+# ## Mask, step, measure
+#
+# `masked_influence` measures one saliency; any two of its results make a paired test.
+
+# %%
+first = run.step_sizes[0]
+EXPERIMENTS = [  # what chooses, whether it is removed, the step
+    *(
+        (name, False, first)
+        for name in (*MAPS, "random", "contiguous random", "centre", "own label")
+    ),
+    *((name, False, step) for step in run.step_sizes[1:] for name in (*MAPS, "random")),
+    *((name, True, first) for name in (*MAPS, "random", "own label")),
+]
+
+
+def measure() -> dict:
+    """Loss changes and scores ``[F][P]`` of each experiment, and the scores of whole images."""
+    chosen_by = saliencies()
+    found = {}
+    for name, remove, step in EXPERIMENTS:
+        left = masked_influence(
+            model,
+            *pairs[:4],
+            chosen_by[name],
+            colour,
+            remove=remove,
+            fractions=run.fractions,
+            step_size=step,
+            seed=run.seed,
+            show_progress=True,
+        )
+        found[f"{name} {remove} {step:g}"] = {
+            "losses": left.loss_changes.tolist(),
+            "scores": left.scores.tolist(),
+            "whole": left.whole_scores.tolist(),
+        }
+    return found
+
+
+asked = {key: value for key, value in vars(run).items() if key not in ("out", "cache")}
+found = remembered(f"{run.cache}/insertion-{run.seed}-{run.tests}.json", asked, measure)
+
+
+def left(name: str, remove: bool = False, step: float = first) -> MaskedInfluence:
+    """What is left of the influence when this saliency chooses."""
+    numbers = {key: torch.tensor(v) for key, v in found[f"{name} {remove} {step:g}"].items()}
+    return MaskedInfluence(
+        run.fractions, remove, numbers["losses"], numbers["scores"], numbers["whole"]
+    )
+
+
+def versus(name: str, control: str, remove: bool = False, step: float = first) -> PerturbationTest:
+    """A map against a control."""
+    return PerturbationTest(left(name, remove, step), left(control, remove, step))
+
+
+# %% [markdown]
+# ## The paper's table
+#
+# `Δ(T − R)`: the mean over pairs with its 95 % normal interval, as the paper has it. Beside it the
+# interval over test images, the median, and the share of pairs in which the map's step was the
+# more helpful one.
+
+
+# %%
+def image_interval(test_of: PerturbationTest, index: int) -> Interval:
+    """The mean gap with its interval over test images, × 1000."""
+    gaps = test_of.of_map.loss_changes[index] - test_of.of_control.loss_changes[index]
+    return interval(1e3 * gaps.view(-1, run.per_test).mean(1))
+
+
+def in_thousandths(gap: PairedDifference) -> str:
+    return f"{1e3 * gap.mean:.3g} [{1e3 * gap.low:.3g}, {1e3 * gap.high:.3g}]"
+
+
+def rows_of(test_of: PerturbationTest) -> list[list[str]]:
+    """One row for each k: mean, both intervals, median, share won."""
+    gaps = [test_of.loss_gap(index) for index in range(len(run.fractions))]
+    return [
+        [
+            f"{100 * fraction:.0f}",
+            in_thousandths(gap),
+            image_interval(test_of, index),
+            f"{1e3 * gap.median:.3g}",
+            f"{gap.won:.0%}",
+        ]
+        for index, (fraction, gap) in enumerate(zip(run.fractions, gaps, strict=True))
+    ]
+
+
+HEADER = ["k (%)", "Δ(T − R) × 1000", "interval over test images", "median × 1000", "pairs won"]
+page.say(f"## The paper's table\n\nAgainst random pixels, at step {first:g}.")
+for name in MAPS:
+    page.say(f"### {name}")
+    page.table(HEADER, rows_of(versus(name, "random")))
+
+
+# %%
+def clear_at(gaps: list) -> str:
+    """In words, where intervals leave 0 out."""
+    percents = [f"{100 * fraction:.0f}" for fraction in run.fractions]
+    below = [k for k, gap in zip(percents, gaps, strict=True) if gap.high < 0]
+    above = [k for k, gap in zip(percents, gaps, strict=True) if gap.low > 0]
+    return (
+        f"below 0 at k = {', '.join(below) or 'none'}; above 0 at k = {', '.join(above) or 'none'}"
+    )
+
+
+page.say("### Does the claim hold?\n\nWhere the 95 % interval is clear of 0, at each step:")
+page.table(
+    ["map", "step", "over pairs, as the paper has it", "over test images"],
+    [
+        [
+            name,
+            f"{step:g}",
+            clear_at([of.loss_gap(index) for index in range(len(run.fractions))]),
+            clear_at([image_interval(of, index) for index in range(len(run.fractions))]),
+        ]
+        for name in MAPS
+        for step in run.step_sizes
+        for of in [versus(name, "random", step=step)]
+    ],
+)
+
+
+# %%
+def side_by_side(columns: dict[str, PerturbationTest]) -> None:
+    """A table of the gaps with their intervals, and the pairs won, one column a test."""
+    page.table(
+        ["k (%)", *columns],
+        [
+            [
+                f"{100 * fraction:.0f}",
+                *(
+                    f"{in_thousandths(gap)}, {gap.won:.0%}"
+                    for gap in (one.loss_gap(index) for one in columns.values())
+                ),
+            ]
+            for index, fraction in enumerate(run.fractions)
+        ],
+    )
+
+
+page.say("## Other steps\n\nMean gap × 1000 with its 95 % interval over pairs; pairs won.")
+for step in run.step_sizes[1:]:
+    page.say(f"### Step {step:g}")
+    side_by_side({name: versus(name, "random", step=step) for name in MAPS})
+
+# %% [markdown]
+# ## Controls that are less naive
+#
+# One contiguous blob, the middle of the image, and ordinary SmoothGrad saliency of the pool
+# image's own label, which has never seen the test image.
+
+# %%
+page.say(f"## Against other controls\n\nAs above, step {first:g}.")
+for name in MAPS:
+    others = ["contiguous random", "centre", "own label", *(m for m in MAPS if m != name)]
+    side_by_side({f"{name} − {other}": versus(name, other) for other in others})
+
+# %% [markdown]
+# ## Deletion, and the score itself
+#
+# Removing what matters should leave a step that helps less (gap above 0), and a lower score.
+
+# %%
+page.say(
+    f"## Deletion: the top k % removed, against random pixels\n\nStep {first:g}; good is above 0."
+)
+side_by_side({name: versus(name, "random", remove=True) for name in MAPS})
+
+for remove, word in ((False, "kept"), (True, "removed")):
+    names = [name for name, removed, step in EXPERIMENTS if removed == remove and step == first]
+    page.say(f"## The score when the top k % is {word}\n\nMean grad-cos; no step is taken.")
+    page.table(
+        ["k (%)", *names],
+        [
+            [f"{100 * f:.0f}", *(f"{float(left(n, remove).scores[i].mean()):.3f}" for n in names)]
+            for i, f in enumerate(run.fractions)
+        ],
+    )
+
+page.say("## Areas under the curves\n\nGap of the mean heights against random pixels.")
+page.table(
+    ["map", "experiment", "loss × 1000", "loss: median, won", "score", "score: won"],
+    [
+        [
+            name,
+            "deletion" if remove else "insertion",
+            in_thousandths(loss := versus(name, "random", remove).loss_area()),
+            f"{1e3 * loss.median:.3g}, {loss.won:.0%}",
+            f"{(score := versus(name, 'random', remove).score_area()).mean:.3f} "
+            f"[{score.low:.3f}, {score.high:.3f}]",
+            f"{score.won:.0%}",
+        ]
+        for name in MAPS
+        for remove in (False, True)
+    ],
+)
+
+# %%
+fig, axes = plt.subplots(1, 2 + len(run.step_sizes), figsize=(4 * (2 + len(run.step_sizes)), 3.6))
+percent = [100 * fraction for fraction in run.fractions]
+for axis, step in zip(axes, run.step_sizes, strict=False):
+    for name in MAPS:
+        gaps = [versus(name, "random", step=step).loss_gap(i) for i in range(len(percent))]
+        axis.plot(percent, [1e3 * gap.mean for gap in gaps], label=name)
+        axis.fill_between(
+            percent, [1e3 * gap.low for gap in gaps], [1e3 * gap.high for gap in gaps], alpha=0.2
+        )
+    axis.axhline(0, color="grey", linewidth=0.8)
+    axis.set_title(f"loss: Δ(T − R) × 1000, step {step:g}")
+    axis.set_xlabel("% kept")
+for axis, remove in zip(axes[-2:], (False, True), strict=True):
+    for name, removed, step in EXPERIMENTS:
+        if removed == remove and step == first:
+            curve = left(name, remove).scores.mean(1)
+            axis.plot(percent, curve, "-" if name in MAPS else ":", label=name)
+    axis.set_title("score that is left")
+    axis.set_xlabel("% removed" if remove else "% kept")
+axes[0].legend(fontsize=7)
+axes[-2].legend(fontsize=7)
+fig.tight_layout()
+page.figure(fig, "curves", "Loss gaps with 95 % intervals over pairs, and mean scores.")
+page.save()
