@@ -156,8 +156,9 @@ record.figure(
 # frequency. Each grid is also laid over the maps of the networks that do not have it.
 
 # %%
-record.say("## Do patches show?")
 grids = sorted({patch_of[name] for name in networks if name in patch_of})
+if grids:
+    record.say("## Do patches show?")
 for patch in grids:
     record.say(
         f"With a grid of {patch} x {patch} pixels (mean over {run.pairs} pairs, 95 % interval):"

@@ -260,7 +260,8 @@ def drawn(rate, kind):
         title = f"{clean.classes[int(planted.labels[place])]}, {score:+.2f}"
         show_picture(axes[0, column + 1], picture, title)
         for line, way in enumerate((PAPER, AGAINST, FOR), start=1):
-            show_map(axes[line, column + 1], picture, maps[way][column].float(), way)
+            title = way.removeprefix("what ")
+            show_map(axes[line, column + 1], picture, maps[way][column].float(), title)
     return figure
 
 

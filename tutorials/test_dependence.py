@@ -14,6 +14,7 @@
 
 # %%
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from captum.attr import GradientShap, Saliency
 from torch import nn
@@ -182,6 +183,7 @@ def all_maps(image, label, own, tests, test_labels):
     again, labels = image.expand(cells, -1, -1, -1), label.expand(cells, -1)
     test_side = (tests, test_labels, labels)
     torch.manual_seed(run.seed)
+    np.random.seed(run.seed)  # GradientShap draws its places on the path with NumPy
     maps[INFLUENCE, "integrated gradients"] = GradientShap(score).attribute(
         again,
         baselines=mean.expand_as(image)[None],
