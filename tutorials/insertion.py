@@ -16,6 +16,8 @@
 # deletion; and controls that are less naive than random pixels.
 
 # %%
+import time
+
 import matplotlib.pyplot as plt
 import torch
 from captum.attr import NoiseTunnel, Occlusion
@@ -168,8 +170,9 @@ EXPERIMENTS = [  # what chooses, whether it is removed, the step
 
 def measure() -> dict:
     """Loss changes and scores ``[F][P]`` of each experiment, and the scores of whole images."""
+    began = time.monotonic()
     chosen_by = saliencies()
-    found = {}
+    found: dict = {}
     for name, remove, step in EXPERIMENTS:
         left = masked_influence(
             model,
@@ -187,11 +190,13 @@ def measure() -> dict:
             "scores": left.scores.tolist(),
             "whole": left.whole_scores.tolist(),
         }
+    found["minutes"] = (time.monotonic() - began) / 60
     return found
 
 
 asked = {key: value for key, value in vars(run).items() if key not in ("out", "cache")}
 found = remembered(f"{run.cache}/insertion-{run.seed}-{run.tests}.json", asked, measure)
+page.say(f"Maps and measurements took {found['minutes']:.0f} minutes when they were made.")
 
 
 def left(name: str, remove: bool = False, step: float = first) -> MaskedInfluence:
@@ -351,6 +356,47 @@ page.table(
     ],
 )
 
+# %% [markdown]
+# ## When is a step small?
+#
+# The score speaks of a step that is small enough for a straight line. An image with a score above
+# 0 should then never raise the test loss. Where it does, the step went too far, which an image of
+# a large gradient does first: masked images are such images.
+
+
+# %%
+def too_far(name: str, step: float, index: int) -> str:
+    """Of the masked images with a score above 0, the share whose step raises the test loss."""
+    after = left(name, step=step)
+    return f"{float((after.loss_changes[index][after.scores[index] > 0] > 0).float().mean()):.0%}"
+
+
+page.say(
+    "## When is a step small?\n\nOf the masked images whose score is above 0, the share whose step "
+    "raises the test loss all the same: the step was too far for the score to speak of it."
+)
+page.table(
+    ["k (%)", *(f"{name}, step {step:g}" for step in run.step_sizes for name in (*MAPS, "random"))],
+    [
+        [
+            f"{100 * fraction:.0f}",
+            *(too_far(name, step, index) for step in run.step_sizes for name in (*MAPS, "random")),
+        ]
+        for index, fraction in enumerate(run.fractions)
+    ],
+)
+by_step = "; ".join(
+    f"at step {step:g}: "
+    + (", ".join(n for n in MAPS if versus(n, "random", step=step).loss_area().high < 0) or "none")
+    for step in run.step_sizes
+)
+by_score = ", ".join(n for n in MAPS if versus(n, "random").score_area().low > 0) or "none"
+page.say(
+    "## In short\n\nAhead of random pixels at insertion, by the area under the curve with a 95 % "
+    f"interval over pairs clear of 0. By the loss, {by_step}. By the score, without a step: "
+    f"{by_score}."
+)
+
 # %%
 fig, axes = plt.subplots(1, 2 + len(run.step_sizes), figsize=(4 * (2 + len(run.step_sizes)), 3.6))
 percent = [100 * fraction for fraction in run.fractions]
@@ -369,10 +415,10 @@ for axis, remove in zip(axes[-2:], (False, True), strict=True):
         if removed == remove and step == first:
             curve = left(name, remove).scores.mean(1)
             axis.plot(percent, curve, "-" if name in MAPS else ":", label=name)
-    axis.set_title("score that is left")
+    axis.set_title("score, deletion" if remove else "score, insertion")
     axis.set_xlabel("% removed" if remove else "% kept")
 axes[0].legend(fontsize=7)
-axes[-2].legend(fontsize=7)
+axes[-2].legend(fontsize=7, loc="lower right")
 fig.tight_layout()
 page.figure(fig, "curves", "Loss gaps with 95 % intervals over pairs, and mean scores.")
 page.save()
