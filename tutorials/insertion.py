@@ -400,6 +400,9 @@ page.say(
 # %%
 fig, axes = plt.subplots(1, 2 + len(run.step_sizes), figsize=(4 * (2 + len(run.step_sizes)), 3.6))
 percent = [100 * fraction for fraction in run.fractions]
+colours = {
+    name: f"C{place}" for place, name in enumerate(dict.fromkeys(n for n, _, _ in EXPERIMENTS))
+}
 for axis, step in zip(axes, run.step_sizes, strict=False):
     for name in MAPS:
         gaps = [versus(name, "random", step=step).loss_gap(i) for i in range(len(percent))]
@@ -414,11 +417,12 @@ for axis, remove in zip(axes[-2:], (False, True), strict=True):
     for name, removed, step in EXPERIMENTS:
         if removed == remove and step == first:
             curve = left(name, remove).scores.mean(1)
-            axis.plot(percent, curve, "-" if name in MAPS else ":", label=name)
+            style = "-" if name in MAPS else ":"
+            axis.plot(percent, curve, style, color=colours[name], label=name)
     axis.set_title("score, deletion" if remove else "score, insertion")
     axis.set_xlabel("% removed" if remove else "% kept")
-axes[0].legend(fontsize=7)
-axes[-2].legend(fontsize=7, loc="lower right")
+handles, names = axes[-2].get_legend_handles_labels()
+fig.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), ncol=len(names))
 fig.tight_layout()
 page.figure(fig, "curves", "Loss gaps with 95 % intervals over pairs, and mean scores.")
 page.save()
