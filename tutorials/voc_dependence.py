@@ -1,7 +1,7 @@
 # %% [markdown]
 # # The map moves with the test image: Pascal VOC
 #
-# The same question as in `test_dependence.py`, on the data of the paper (bacha2025training,
+# The same question as in `dependence.py`, on the data of the paper (bacha2025training,
 # section 4.2): a training photograph shows a person and a dog. Its map must lie on the person for
 # a test photograph of a person, and on the dog for one of a dog. The paper shows two pictures of
 # it; here VOC's segmentation masks count how much of the map lies on each.

@@ -17,7 +17,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("mosaics")
     write_shapes(place / "data", train=12, test=4)
     return run_tutorial(
-        "test_dependence",
+        "dependence",
         data=place / "data",
         cache=place / "cache",
         out=place / "out",
@@ -58,5 +58,5 @@ def test_only_the_asked_class_changes_between_the_tests_of_a_mosaic(seen: dict[s
 
 def test_the_page_says_on_which_data_it_was_not_run(seen: dict[str, Any]) -> None:
     out = Path(seen["run"].out)
-    assert "Not run on VOC" in (out / "test_dependence.md").read_text()
-    assert (out / "test_dependence-maps.png").is_file()
+    assert "Not run on VOC" in (out / "dependence.md").read_text()
+    assert (out / "dependence-maps.png").is_file()
