@@ -20,7 +20,7 @@ import time
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel, Occlusion
+from captum.attr import NoiseTunnel
 from tqdm.auto import tqdm
 
 from captum_tfa import GradCosScore, TrainingGradCos
@@ -36,6 +36,7 @@ from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.paired import PairedDifference
 from captum_tfa.metrics.perturbation import PerturbationTest
 from common.data import cifar10
+from common.maps import occlusion_map
 from common.networks import accuracy
 from common.pairs import Pairs, split, stacked, strongest, trained
 from common.record import Interval, Record, interval
@@ -112,24 +113,14 @@ def smooth_gradients(pairs: Pairs) -> torch.Tensor:
 
 def occlusions(pairs: Pairs) -> torch.Tensor:
     """What the score loses when a window becomes the mean colour, ``[P, H, W]``."""
-    method = Occlusion(GradCosScore(model))
+    score = GradCosScore(model)
     maps = []
     for row in tqdm(range(len(pairs.pool)), "occlusion"):
         here = slice(row, row + 1)
-        found = method.attribute(
-            pairs.pool[here],
-            sliding_window_shapes=(3, 8, 8),
-            strides=(3, 4, 4),
-            baselines=colour.view(1, -1, 1, 1).expand_as(pairs.pool[here]),
-            additional_forward_args=(
-                pairs.test[here],
-                pairs.test_labels[here],
-                pairs.pool_labels[here],
-            ),
-            perturbations_per_eval=16,
-        )
-        maps.append(found[:, 0].detach())
-    return torch.cat(maps)
+        side = (pairs.test[here], pairs.test_labels[here])
+        image, label = pairs.pool[here], pairs.pool_labels[here]
+        maps.append(occlusion_map(score, image, label, side, colour, window=8, stride=4))
+    return torch.stack(maps)
 
 
 def saliencies() -> dict[str, torch.Tensor]:

@@ -20,7 +20,6 @@
 # %%
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import Occlusion
 
 from captum_tfa import GradCosScore, ScoreInfluence, TrainingGradCos
 from captum_tfa.metrics.controls import (
@@ -36,7 +35,7 @@ from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.perturbation import PerturbationTest
 from common.data import photographs, plain
 from common.fine_tuning import fine_tuned
-from common.maps import show_map, show_picture, smooth_map
+from common.maps import occlusion_map, show_map, show_picture, smooth_map
 from common.networks import accuracy
 from common.record import Record, interval
 from common.settings import settings
@@ -150,24 +149,27 @@ sign = torch.stack([scores[b, a] for a, b in pairs]).sign()
 colour = mean_colour(images)
 signed = (maps * (images - colour.view(3, 1, 1))).sum(1)
 window = run.side // 4
-covered = Occlusion(GradCosScore(model))
-lost = [
-    covered.attribute(
-        images[place : place + 1],
-        sliding_window_shapes=(3, window, window),
-        strides=(3, window // 2, window // 2),
-        baselines=colour.view(1, 3, 1, 1).expand(1, *images.shape[1:]),
-        additional_forward_args=(test_images[[b]], test_labels[[b]], labels[[place]]),
-        perturbations_per_eval=7,
-    )
-    for place, b in enumerate(tests_of_pairs)
-]
+score = GradCosScore(model)
+lost = torch.stack(
+    [
+        occlusion_map(
+            score,
+            images[[place]],
+            labels[[place]],
+            (test_images[[b]], test_labels[[b]]),
+            colour,
+            window,
+            stride=window // 2,
+        )
+        for place, b in enumerate(tests_of_pairs)
+    ]
+)
 own = own_label_gradient(model, images, labels, run.samples, run.noise, run.seed)
 layer = model.get_submodule(run.last_layer)
 saliencies = {
     "paper's map, size": saliency(maps),
     "map × (photograph − mean)": sign.view(-1, 1, 1) * signed,
-    "occlusion": sign.view(-1, 1, 1) * torch.cat(lost)[:, 0],
+    "occlusion": sign.view(-1, 1, 1) * lost,
     "own label, SmoothGrad": own,
     "own label, Grad-CAM": own_label_grad_cam(model, layer, images, labels),
     "middle first": centre_weighted(images),

@@ -3,12 +3,13 @@
 from captum_tfa.demo.pictures import Pictures, read_pictures
 from captum_tfa.demo.shapes import ShapesDataset, make_shapes
 from captum_tfa.demo.small_cnn import SmallCNN
-from captum_tfa.demo.train import predict, train_classifier
+from captum_tfa.demo.train import fit, predict, train_classifier
 
 __all__ = [
     "Pictures",
     "ShapesDataset",
     "SmallCNN",
+    "fit",
     "make_shapes",
     "predict",
     "read_pictures",

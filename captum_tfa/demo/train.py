@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -42,7 +45,6 @@ def train_classifier(
             f"epochs is {epochs} and batch_size {batch_size}; "
             "epochs must be at least 1 and batch_size at least 2"
         )
-    device = next(model.parameters()).device
     order = torch.Generator().manual_seed(seed)
     # A last batch of one example would break BatchNorm.
     loader = DataLoader(
@@ -52,6 +54,32 @@ def train_classifier(
         drop_last=len(dataset) % batch_size == 1,  # type: ignore[arg-type]
         generator=order,
     )
+    loss_fn = nn.functional.cross_entropy
+    return fit(model, loader, loss_fn, epochs, learning_rate, show_progress)
+
+
+def fit(
+    model: nn.Module,
+    loader: DataLoader[Any],
+    loss_fn: Callable[[Tensor, Tensor], Tensor],
+    epochs: int,
+    learning_rate: float,
+    show_progress: bool = False,
+) -> nn.Module:
+    """The model, trained in place with Adam and one learning-rate cycle, in eval mode.
+
+    Args:
+        model: Trained on the device where it is.
+        loader: Yields ``(inputs, labels)``.
+        loss_fn: From the model's outputs and the labels to the mean loss.
+        epochs: Passes over the loader.
+        learning_rate: The highest one of the cycle.
+        show_progress: Show a progress bar over the steps.
+
+    Returns:
+        ``model`` itself.
+    """
+    device = next(model.parameters()).device
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
     steps = epochs * len(loader)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
@@ -59,7 +87,7 @@ def train_classifier(
     with tqdm(total=steps, desc="training", unit="step", disable=not show_progress) as bar:
         for _ in range(epochs):
             for images, labels in loader:
-                loss = nn.functional.cross_entropy(model(images.to(device)), labels.to(device))
+                loss = loss_fn(model(images.to(device)), labels.to(device))
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

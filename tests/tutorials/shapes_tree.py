@@ -20,3 +20,11 @@ def write_shapes(
             folder = root / split / pictures.classes[label]
             folder.mkdir(parents=True, exist_ok=True)
             to_pil_image(image).save(folder / f"{number:04d}.png")
+
+
+def write_three_classes(root: Path, train: int, test: int) -> None:
+    """As `write_shapes`, but three of the classes are called dog, ship and automobile."""
+    write_shapes(root, train, test)
+    for split in ("train", "test"):
+        for shape, name in (("circle", "dog"), ("cross", "ship"), ("square", "automobile")):
+            (root / split / shape).rename(root / split / name)

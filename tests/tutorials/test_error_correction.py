@@ -9,16 +9,13 @@ import pytest
 import torch
 
 from tests.tutorials.running import run_tutorial
-from tests.tutorials.shapes_tree import write_shapes
+from tests.tutorials.shapes_tree import write_three_classes
 
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     place = tmp_path_factory.mktemp("correction")
-    write_shapes(place / "data", train=20, test=10)
-    for split in ("train", "test"):
-        for shape, name in (("circle", "dog"), ("cross", "ship"), ("square", "automobile")):
-            (place / "data" / split / shape).rename(place / "data" / split / name)
+    write_three_classes(place / "data", train=20, test=10)
     return run_tutorial(
         "error_correction",
         data=place / "data",

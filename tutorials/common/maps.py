@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import torch
+from captum.attr import Occlusion
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from captum_tfa import LayerTrainingGradCos, TrainingGradCos
+from captum_tfa import GradCosScore, LayerTrainingGradCos, TrainingGradCos
 
 Example = tuple[Tensor, int]
 """An image ``[C, H, W]`` and its label."""
@@ -56,6 +57,41 @@ def smooth_map(
 ) -> Tensor:
     """The paper's pixel map ``[C, H, W]``: the mean of `copies_maps`."""
     return copies_maps(method, train, test, samples, noise_level, seed)[0].mean(0)
+
+
+def occlusion_map(
+    score: GradCosScore,
+    image: Tensor,
+    label: Tensor,
+    side: tuple[Tensor, Tensor],
+    colour: Tensor,
+    window: int,
+    stride: int,
+) -> Tensor:
+    """What the score loses when a window of the training picture takes one colour: Captum's.
+
+    Args:
+        score: Grad-cos of a model.
+        image: The training picture, ``[1, C, H, W]``.
+        label: Its class, ``[1]``.
+        side: The test picture ``[1, C, H, W]`` and its label ``[1]``.
+        colour: What covers, ``[C]``.
+        window: Side of the window in pixels.
+        stride: How far it moves on.
+
+    Returns:
+        ``[H, W]``, the mean over the windows that cover a pixel.
+    """
+    channels = image.shape[1]
+    lost: Tensor = Occlusion(score).attribute(
+        image,
+        sliding_window_shapes=(channels, window, window),
+        strides=(channels, stride, stride),
+        baselines=colour.view(1, -1, 1, 1).expand_as(image),
+        additional_forward_args=(*side, label),
+        perturbations_per_eval=16,
+    )
+    return lost[0, 0].detach()
 
 
 def show_picture(axes: Axes, picture: Tensor, title: str) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+
+from captum_tfa.demo import fit
 
 
 class MultiLabelPictures(Dataset[tuple[Tensor, Tensor]]):
@@ -54,24 +55,20 @@ def train_multi_label(
     Returns:
         ``model`` itself.
     """
-    device = next(model.parameters()).device
     order = torch.Generator().manual_seed(seed)
     loader = DataLoader(dataset, batch_size, shuffle=True, drop_last=True, generator=order)
-    optimizer = torch.optim.Adam(model.parameters(), learning_rate)
-    steps = epochs * len(loader)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
-    model.train()
-    with tqdm(total=steps, desc="training", unit="step") as bar:
-        for _ in range(epochs):
-            for images, targets in loader:
-                # Channels last: small convolutions take two thirds of the time on a CPU.
-                outputs = model(images.to(device, memory_format=torch.channels_last))
-                loss = nn.functional.binary_cross_entropy_with_logits(outputs, targets.to(device))
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-                bar.update()
-    optimizer.zero_grad()
-    return model.eval()
+    loss_fn = nn.functional.binary_cross_entropy_with_logits
+    fit(_ChannelsLast(model), loader, loss_fn, epochs, learning_rate, show_progress=True)
+    return model
+
+
+class _ChannelsLast(nn.Module):
+    """A model that takes its images channels last: two thirds of the time on a CPU, if small."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        outputs: Tensor = self.model(images.to(memory_format=torch.channels_last))
+        return outputs

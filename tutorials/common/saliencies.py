@@ -7,7 +7,7 @@ multiplied by the score's sign, so that the map of an opponent shows what makes 
 from __future__ import annotations
 
 import torch
-from captum.attr import LayerActivation, LayerAttribution, Occlusion
+from captum.attr import LayerActivation, LayerAttribution
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
@@ -20,6 +20,7 @@ from captum_tfa.metrics.controls import (
     random_saliency,
 )
 from captum_tfa.metrics.localisation import saliency
+from common.maps import occlusion_map
 from common.pairs import Pairs
 
 PAPER = "|SmoothGrad| (paper)"
@@ -111,15 +112,10 @@ class Candidates:
                     smooth, 3, 1, 1, count_include_pad=False
                 )[0]
         for window in (4, 8):
-            lost = Occlusion(GradCosScore(self.model)).attribute(
-                image,
-                sliding_window_shapes=(image.shape[1], window, window),
-                strides=(image.shape[1], 4, 4),
-                baselines=start,
-                additional_forward_args=(*side, label),
-                perturbations_per_eval=16,
+            lost = occlusion_map(
+                GradCosScore(self.model), image, label, side, self.colour, window, stride=4
             )
-            found[f"occlusion {window}×{window}"] = sign * lost[0, 0]
+            found[f"occlusion {window}×{window}"] = sign * lost
         return {name: values.detach() for name, values in found.items()}
 
     def controls(self, pairs: Pairs, layer: nn.Module) -> dict[str, Tensor]:
