@@ -8,20 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_tfa import GradCosScore, GradDotScore
+from captum_tfa import GradCosScore
 from captum_tfa.scores import Score
-from tests.oracle import NETS
-
-SCORES = {"cos": GradCosScore, "dot": GradDotScore}
-both_scores = pytest.mark.parametrize("kind", SCORES.values(), ids=SCORES)
-
-
-def _model() -> nn.Module:
-    return NETS["small cnn"].model()
-
-
-def _images(batch: int, seed: int = 1) -> Tensor:
-    return NETS["small cnn"].inputs(batch, seed)[0]
+from tests.scores.both_scores import both_scores, small_images, small_model
 
 
 @both_scores
@@ -33,7 +22,7 @@ def test_refuses_what_is_no_module(kind: type[Score]) -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 @both_scores
 def test_gradients_that_are_not_finite_are_an_error(kind: type[Score], value: float) -> None:
-    score, train, test = kind(_model()), _images(3), _images(1, seed=2)
+    score, train, test = kind(small_model()), small_images(3), small_images(1, seed=2)
     broken = train.clone()
     broken[1, 0, 0, 0] = value
     with pytest.raises(RuntimeError, match=r"1 of 3 training examples .* not finite"):

@@ -10,7 +10,6 @@ from captum_tfa import GradCosScore, GradDotScore
 from captum_tfa.scores import Score
 from tests.oracle import (
     EXACT,
-    NETS,
     SlowScore,
     assert_exact,
     relative_error,
@@ -18,17 +17,7 @@ from tests.oracle import (
     slow_map,
     small_cnn,
 )
-
-SCORES = {"cos": GradCosScore, "dot": GradDotScore}
-both_scores = pytest.mark.parametrize("kind", SCORES.values(), ids=SCORES)
-
-
-def _model() -> nn.Module:
-    return NETS["small cnn"].model()
-
-
-def _images(batch: int, seed: int = 1) -> Tensor:
-    return NETS["small cnn"].inputs(batch, seed)[0]
+from tests.scores.both_scores import both_scores, small_images, small_model
 
 
 def _map(score: Score, train: Tensor, *rest: object) -> Tensor:
@@ -41,7 +30,7 @@ def _map(score: Score, train: Tensor, *rest: object) -> Tensor:
 
 @both_scores
 def test_training_and_test_example_may_change_places(kind: type[Score]) -> None:
-    score, one, other = kind(_model()), _images(3), _images(3, seed=2)
+    score, one, other = kind(small_model()), small_images(3), small_images(3, seed=2)
     labels, others = torch.tensor([0, 1, 2]), torch.tensor([3, 0, 4])
     torch.testing.assert_close(
         score(one, other, others, labels), score(other, one, labels, others), rtol=1e-12, atol=0
@@ -50,7 +39,7 @@ def test_training_and_test_example_may_change_places(kind: type[Score]) -> None:
 
 @both_scores
 def test_permuting_the_batch_permutes_scores_and_maps(kind: type[Score]) -> None:
-    score, train, test = kind(_model()), _images(4), _images(4, seed=2)
+    score, train, test = kind(small_model()), small_images(4), small_images(4, seed=2)
     labels, test_labels = torch.tensor([0, 1, 2, 3]), torch.tensor([4, 2, 0, 1])
     order = torch.tensor([2, 0, 3, 1])
     scores, (maps,) = scores_and_maps(score, train, test, test_labels, labels)
@@ -64,7 +53,7 @@ def test_permuting_the_batch_permutes_scores_and_maps(kind: type[Score]) -> None
 @both_scores
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_batch_size_changes_nothing(kind: type[Score], size: int) -> None:
-    score, train, test = kind(_model()), _images(4), _images(4, seed=2)
+    score, train, test = kind(small_model()), small_images(4), small_images(4, seed=2)
     labels = torch.tensor([0, 1, 2, 3])
     scores, (maps,) = scores_and_maps(score, train, test, labels.flip(0), labels)
     parts = [
@@ -79,7 +68,7 @@ def test_batch_size_changes_nothing(kind: type[Score], size: int) -> None:
 
 @both_scores
 def test_one_test_example_goes_with_every_training_example(kind: type[Score]) -> None:
-    score, train, test = kind(_model()), _images(3), _images(1, seed=2)
+    score, train, test = kind(small_model()), small_images(3), small_images(1, seed=2)
     expected = score(train, test.repeat(3, 1, 1, 1), [4, 4, 4], [0, 1, 2])
     for test_labels in (4, [4], torch.tensor(4), torch.tensor([4]), [4, 4, 4]):
         given = score(train, test, test_labels, torch.tensor([0, 1, 2]))
@@ -89,7 +78,7 @@ def test_one_test_example_goes_with_every_training_example(kind: type[Score]) ->
 
 @both_scores
 def test_scores_are_scores_of_pairs(kind: type[Score]) -> None:
-    score, train, test = kind(_model()), _images(3), _images(3, seed=2)
+    score, train, test = kind(small_model()), small_images(3), small_images(3, seed=2)
     labels, test_labels = torch.tensor([0, 1, 2]), torch.tensor([4, 2, 0])
     table = torch.stack([score(train, test[[q]], test_labels[[q]], labels) for q in range(3)], 1)
     paired = score(train, test, test_labels, labels)
@@ -100,7 +89,7 @@ def test_scores_are_scores_of_pairs(kind: type[Score]) -> None:
 
 @both_scores
 def test_missing_labels_are_the_models_predictions(kind: type[Score]) -> None:
-    model, train, test = _model(), _images(3), _images(3, seed=2)
+    model, train, test = small_model(), small_images(3), small_images(3, seed=2)
     score = kind(model)
     predicted, predicted_test = model(train).argmax(1), model(test).argmax(1)
     for test_target, train_target in ((None, None), (predicted_test, None), (None, predicted)):
@@ -114,7 +103,7 @@ def test_missing_labels_are_the_models_predictions(kind: type[Score]) -> None:
 
 @pytest.mark.parametrize("layout", ["channels_last", "transposed", "sliced", "expanded", "flipped"])
 def test_memory_layout_of_images_changes_nothing(layout: str) -> None:
-    model, images, test = _model(), _images(3), _images(3, seed=2)
+    model, images, test = small_model(), small_images(3), small_images(3, seed=2)
     if layout == "expanded":
         images = images[:1].expand(3, -1, -1, -1).contiguous()
 
@@ -136,7 +125,7 @@ def test_memory_layout_of_images_changes_nothing(layout: str) -> None:
 
 
 def test_channels_last_model_changes_nothing() -> None:
-    model, train, test = _model(), _images(3), _images(1, seed=2)
+    model, train, test = small_model(), small_images(3), small_images(1, seed=2)
     expected, (maps,) = scores_and_maps(SlowScore(model), train, test)
     model = model.to(memory_format=torch.channels_last)
     train = train.to(memory_format=torch.channels_last)
@@ -147,7 +136,7 @@ def test_channels_last_model_changes_nothing() -> None:
 
 def test_float32_agrees_with_float64_on_a_smooth_net() -> None:
     exact = small_cnn(nn.GELU).double().eval()
-    train, test = _images(3), _images(3, seed=2)
+    train, test = small_images(3), small_images(3, seed=2)
     expected, (maps,) = scores_and_maps(SlowScore(exact), train, test)
     single = small_cnn(nn.GELU).eval()
     single.load_state_dict(exact.state_dict())
@@ -158,7 +147,7 @@ def test_float32_agrees_with_float64_on_a_smooth_net() -> None:
 
 
 def test_gradients_flow_on_to_what_the_images_were_made_from() -> None:
-    model, test = _model(), _images(1, seed=2)
+    model, test = small_model(), small_images(1, seed=2)
     seed = torch.randn(3, 3, 8, 8, dtype=torch.float64, requires_grad=True)
     scores = GradCosScore(model)(seed.tanh() * 2, test, 1, 2)
     (given,) = torch.autograd.grad(scores.sum(), seed)
@@ -167,7 +156,11 @@ def test_gradients_flow_on_to_what_the_images_were_made_from() -> None:
 
 
 def test_maps_of_weighted_sums_are_weighted() -> None:
-    score, train, test = GradCosScore(_model()), _images(3).requires_grad_(), _images(1, seed=2)
+    score, train, test = (
+        GradCosScore(small_model()),
+        small_images(3).requires_grad_(),
+        small_images(1, seed=2),
+    )
     weights = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
     scores = score(train, test, 1, 2)
     (weighted,) = torch.autograd.grad(scores, train, weights, retain_graph=True)
@@ -176,7 +169,11 @@ def test_maps_of_weighted_sums_are_weighted() -> None:
 
 
 def test_nothing_flows_to_the_test_side() -> None:
-    score, train, test = GradCosScore(_model()), _images(2), _images(2, seed=2).requires_grad_()
+    score, train, test = (
+        GradCosScore(small_model()),
+        small_images(2),
+        small_images(2, seed=2).requires_grad_(),
+    )
     scores = score(train, test, 1, 2)
     assert torch.autograd.grad(scores.sum(), test, allow_unused=True) == (None,)
 
@@ -206,7 +203,7 @@ def test_scores_of_integer_images_have_no_graph() -> None:
 
 
 def test_two_scores_of_one_model_in_turn() -> None:
-    model, train, test = _model(), _images(3), _images(3, seed=2)
+    model, train, test = small_model(), small_images(3), small_images(3, seed=2)
     late = GradCosScore(model, parameters=lambda name: name.startswith("8."))
     scores = (
         (GradCosScore(model), SlowScore(model)),
@@ -220,7 +217,7 @@ def test_two_scores_of_one_model_in_turn() -> None:
 
 
 def test_rows_that_fit_grow_with_memory_once_a_row_is_known() -> None:
-    score, train, test = GradCosScore(_model()), _images(2), _images(1, seed=2)
+    score, train, test = GradCosScore(small_model()), small_images(2), small_images(1, seed=2)
     assert score.rows_that_fit(10**9, 64) == 1
     score(train.requires_grad_(), test, 1, 2)
     rows = [score.rows_that_fit(memory, 64) for memory in (0, 10**5, 10**6, 10**7, 10**12)]
@@ -231,7 +228,7 @@ def test_rows_that_fit_grow_with_memory_once_a_row_is_known() -> None:
 
 
 def test_a_score_is_a_module_around_the_model() -> None:
-    model = _model()
+    model = small_model()
     score = GradCosScore(model)
     assert score.model is model
     assert dict(score.named_parameters()) == {f"model.{k}": p for k, p in model.named_parameters()}

@@ -8,25 +8,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_tfa import GradCosScore, GradDotScore, ZeroGradientWarning
+from captum_tfa import GradCosScore, ZeroGradientWarning
 from captum_tfa.scores import Score
-from tests.oracle import EXACT, NETS, SlowScore, relative_error, scores_and_maps
-
-SCORES = {"cos": GradCosScore, "dot": GradDotScore}
-both_scores = pytest.mark.parametrize("kind", SCORES.values(), ids=SCORES)
-
-
-def _model() -> nn.Module:
-    return NETS["small cnn"].model()
-
-
-def _images(batch: int, seed: int = 1) -> Tensor:
-    return NETS["small cnn"].inputs(batch, seed)[0]
+from tests.oracle import EXACT, SlowScore, relative_error, scores_and_maps
+from tests.scores.both_scores import both_scores, small_images, small_model
 
 
 def _fitted() -> tuple[nn.Module, Tensor]:
     """A model and three images, the first fitted so well as class 0 that its loss is exactly 0."""
-    model, images = _model(), _images(3)
+    model, images = small_model(), small_images(3)
     with torch.no_grad():
         features = model[:-1](images)
         others = torch.linalg.qr(features[1:].T)[0]
@@ -39,7 +29,7 @@ def _fitted() -> tuple[nn.Module, Tensor]:
 @both_scores
 def test_a_perfectly_fitted_image_scores_zero_with_one_warning(kind: type[Score]) -> None:
     model, train = _fitted()
-    test, labels = _images(1, seed=2), torch.tensor([0, 1, 2])
+    test, labels = small_images(1, seed=2), torch.tensor([0, 1, 2])
     score = kind(model)
     with pytest.warns(
         ZeroGradientWarning, match="A training example has a parameter gradient of z"
@@ -90,7 +80,7 @@ def test_zero_residual_of_a_regression_gives_a_zero_cosine_and_map() -> None:
 
 def test_tiny_gradients_are_no_zeros() -> None:
     # Losses of 1e-40: squares of the norms are far below, their cosines are as good as any.
-    model, train, test = _model(), _images(2), _images(1, seed=2)
+    model, train, test = small_model(), small_images(2), small_images(1, seed=2)
 
     def tiny(outputs: Tensor, targets: Tensor) -> Tensor:
         return 1e-40 * nn.functional.cross_entropy(outputs, targets, reduction="none")
