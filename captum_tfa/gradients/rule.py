@@ -112,7 +112,7 @@ class TestGradient:
 def products_of(gradient: Tensor, tests: TestGradient | None, rows: Tensor | None) -> Products:
     """`Rule.products` from gradients that are at hand, ``[B, *parameter.shape]``."""
     flat = gradient.reshape(len(gradient), -1)
-    squares = (flat * flat).sum(1)
+    squares = _squares(gradient)
     if tests is None:
         return Products(None, squares)
     against = tests.dense.reshape(len(tests), -1)
@@ -121,3 +121,14 @@ def products_of(gradient: Tensor, tests: TestGradient | None, rows: Tensor | Non
     if len(tests) == 1:
         return Products(flat @ against[0], squares)
     return Products((flat * against[rows]).sum(1), squares)
+
+
+def _squares(gradient: Tensor) -> Tensor:
+    """``‖g‖²`` of each example, ``[B]``.
+
+    Row by row of the parameter: a norm makes no second tensor of the gradient's size, but one over
+    millions of numbers would lose digits of float32.
+    """
+    rows = gradient.reshape(len(gradient), *gradient.shape[1:2], -1)
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=-1)
+    return norms.square().view(len(gradient), -1).sum(1)
