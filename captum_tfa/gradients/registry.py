@@ -15,7 +15,7 @@ RECORDED: dict[Callable[..., Any], Recorded] = {}
 """Functions that use parameters, computed with constant parameters and recorded."""
 
 REWRITTEN: dict[Callable[..., Any], Callable[..., Tensor]] = {}
-"""Functions without a second derivative, computed in another way."""
+"""Functions computed in another way: they have no second derivative, or it is slow."""
 
 
 def records(*functions: Callable[..., Any]) -> Callable[[Recorded], Recorded]:
@@ -36,7 +36,7 @@ def records(*functions: Callable[..., Any]) -> Callable[[Recorded], Recorded]:
 def rewrites(
     function: Callable[..., Any],
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Register an equal computation for a function that cannot be differentiated twice."""
+    """Register an equal computation for a function without a second derivative, or a slow one."""
 
     def register(equal: Callable[..., Tensor]) -> Callable[..., Tensor]:
         REWRITTEN[function] = equal

@@ -115,6 +115,7 @@ class ParameterUses(TorchFunctionMode):
     def _instead(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
+        self.trace.follow(func, (*args, *kwargs.values()))
         if func in REWRITTEN:
             return REWRITTEN[func](*args, **kwargs)
         if func in OPENED:
@@ -125,7 +126,6 @@ class ParameterUses(TorchFunctionMode):
                 "The model computes gradients in its own forward pass. Uses of parameters in a "
                 "backward pass are not seen, so its examples cannot be scored."
             )
-        self.trace.follow(func, (*args, *kwargs.values()))
         if func in RECORDED and torch.is_grad_enabled():
             return RECORDED[func](self, *args, **kwargs)
         return self.leave(func, *args, **kwargs)

@@ -17,6 +17,7 @@ from captum_tfa.gradients.rules import (
     instance_norm,
     layer_norm,
     linear,
+    max_pool,
 )
 
 __all__ = [
@@ -31,4 +32,5 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "linear",
+    "max_pool",
 ]
