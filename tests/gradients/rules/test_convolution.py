@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import math
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from captum_tfa.gradients import gram
+from captum_tfa.gradients.rules import convolution
 from tests.oracle import assert_layer_exact
 
 CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -42,11 +47,22 @@ def convolutions(draw: st.DrawFn) -> tuple[nn.Module, list[int]]:
     return layer, [channels, *size]
 
 
-@given(convolutions(), st.integers(1, 3))
-@settings(deadline=None, max_examples=60)
-def test_any_convolution_is_exact(drawn: tuple[nn.Module, list[int]], batch: int) -> None:
+@given(
+    drawn=convolutions(),
+    batch=st.integers(1, 3),
+    margin=st.sampled_from([0, math.inf]),
+    small_windows=st.sampled_from([0, math.inf]),
+)
+@settings(deadline=None, max_examples=120)
+def test_any_convolution_is_exact(
+    drawn: tuple[nn.Module, list[int]], batch: int, margin: float, small_windows: float
+) -> None:
     layer, shape = drawn
-    assert_layer_exact(layer, shape, batch)
+    with (
+        patch.object(gram, "_MARGIN", margin),  # never Gram matrices, or always
+        patch.object(convolution, "_SMALL_WINDOWS", small_windows),
+    ):
+        assert_layer_exact(layer, shape, batch)
 
 
 def test_pixels_that_no_window_reaches_have_no_influence() -> None:

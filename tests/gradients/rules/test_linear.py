@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import math
+from unittest.mock import patch
+
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from captum_tfa.gradients import gram
 from tests.oracle import assert_layer_exact
 
 
@@ -13,12 +17,14 @@ from tests.oracle import assert_layer_exact
     features=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     bias=st.booleans(),
     batch=st.integers(1, 4),
+    margin=st.sampled_from([0, math.inf]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 def test_any_linear_layer_is_exact(
-    leading: list[int], features: tuple[int, int], bias: bool, batch: int
+    leading: list[int], features: tuple[int, int], bias: bool, batch: int, margin: float
 ) -> None:
-    assert_layer_exact(nn.Linear(*features, bias=bias), [*leading, features[0]], batch)
+    with patch.object(gram, "_MARGIN", margin):  # never Gram matrices, or always
+        assert_layer_exact(nn.Linear(*features, bias=bias), [*leading, features[0]], batch)
 
 
 class ByName(nn.Linear):
