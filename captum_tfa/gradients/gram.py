@@ -111,6 +111,7 @@ class GramRule(Rule):
         if sizes is None or (tests is not None and tests.rule is None):
             return None  # one of them has no factors
         positions, entries, outputs = sizes
+        others = 0 if tests is None else len(tests) if rows is None else 1
         start = _START // len(delta)
 
         def cost(gram: Gram) -> int:
@@ -120,11 +121,10 @@ class GramRule(Rule):
             # A test example has as many positions, but for images of another size.
             pairs = positions * (tests.delta[0].numel() * positions // delta[0].numel())
             other = gram.cost(inputs[0], tests.inputs[0], pairs) + pairs * outputs
-            return start + own + products * (start + other)
+            return start + own + others * (start + other)
 
-        products = 0 if tests is None else len(tests) if rows is None else 1
         best = min(self.grams(inputs, delta, tests), key=cost)
-        dense = (positions + products) * entries * outputs
+        dense = (positions + others) * entries * outputs
         return best if cost(best) < _MARGIN * dense else None
 
 

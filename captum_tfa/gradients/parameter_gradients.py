@@ -31,7 +31,7 @@ from captum_tfa.gradients.uses import ParameterUses, Use
 # On a CPU, passes without a graph take as many examples at once as fit in so much memory, and at
 # least so many: what is larger leaves the cache, and memory that is handed back to the system after
 # each pass costs more to get again than large passes save.
-_BYTES_OF_A_PASS = 2**27
+_BYTES_OF_A_PASS = 2**28
 _LEAST_OF_A_PASS = 4
 # Test gradients are kept, so their passes are small everywhere.
 _MOST_TESTS_OF_A_PASS = 16
