@@ -55,6 +55,8 @@ def measured(
         for model, size in (rank_table.QUICK if quick else rank_table.FULL).items():
             if chosen is None or model in chosen:
                 yield rank_table.section(model, *size)
+        if chosen is None or rank_table.SMALL_NETS in chosen:
+            yield rank_table.small(*(rank_table.QUICK_SMALL if quick else rank_table.FULL_SMALL))
     if "tests" in parts:
         yield several_tests.sections(several_tests.QUICK if quick else several_tests.FULL)
     if "growth" in parts:

@@ -36,6 +36,25 @@ class WideCNN(nn.Sequential):
         super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, classes))
 
 
+def small_nets() -> dict[str, nn.Module]:
+    """Nets for which starting an operation takes as long as the operation, in evaluation mode."""
+    torch.manual_seed(0)
+    nets = {
+        "two linear layers": nn.Sequential(
+            nn.Flatten(), nn.Linear(3072, 64), nn.ReLU(), nn.Linear(64, 10)
+        ),
+        "LeNet-5": nn.Sequential(
+            *(nn.Conv2d(3, 6, 5), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten()),
+            *(nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)),
+        ),
+        "three convolutions of 8": WideCNN(8),
+        "three convolutions of 32": WideCNN(32),
+        "small CNN": SmallCNN(10),
+    }
+    return {name: net.eval() for name, net in nets.items()}
+
+
 def build(name: str) -> nn.Module:
     """The model of that name, in evaluation mode."""
     torch.manual_seed(0)

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from captum.influence import TracInCP
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from captum_tfa import GradCosScore, ScoreInfluence
 from tests.benchmarks.models import Problem
@@ -20,6 +20,7 @@ from tests.benchmarks.naive import gradients, inner
 
 OURS, NAIVE, VMAP = "ours", "naive loop", "vmap"
 COS, DOT = "grad-cos", "grad-dot"
+DELTAS, STEP = "forward pass and deltas alone", "one gradient a batch"
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ def own_rankings(given: Problem, batch: int) -> dict[str, Ranking]:
 
 def ours(given: Problem, batch: int) -> Callable[[], Tensor]:
     """The package's own ranking."""
-    data = TensorDataset(given.train, given.train_labels)
-    influence = ScoreInfluence(GradCosScore(given.model), data, batch_size=batch)
+    influence = ScoreInfluence(GradCosScore(given.model), _data(given), batch_size=batch)
 
     def call() -> Tensor:
         scores = influence.influence((given.test, given.test_labels))
@@ -61,9 +61,8 @@ def naive(given: Problem, score: str = COS) -> Callable[[], Tensor]:
         tests = _each(given.model, given.test, given.test_labels)
         squares = torch.stack([inner(test, test) for test in tests])
         columns = []
-        for row in range(len(given.train)):
-            one = slice(row, row + 1)
-            own = gradients(given.model, given.train[one], given.train_labels[one], False)
+        for image, label in DataLoader(_data(given)):
+            own = gradients(given.model, image, label, False)
             products = torch.stack([inner(own, test) for test in tests])
             cosine = products / (squares * inner(own, own)).sqrt()
             columns.append(products if score == DOT else cosine)
@@ -90,9 +89,7 @@ def vmapped(given: Problem, batch: int) -> Callable[[], Tensor]:
         tests = per_example(parameters, given.test, given.test_labels)
         test_squares = _squares(tests)
         parts = []
-        for images, labels in zip(
-            given.train.split(batch), given.train_labels.split(batch), strict=True
-        ):
+        for images, labels in DataLoader(_data(given), batch):
             own = per_example(parameters, images, labels)
             pairs = [tests[name].flatten(1) @ own[name].flatten(1).T for name in own]
             parts.append(sum(pairs) / (test_squares[:, None] * _squares(own)).sqrt())
@@ -103,6 +100,29 @@ def vmapped(given: Problem, batch: int) -> Callable[[], Tensor]:
 
 def _squares(found: dict[str, Tensor]) -> Tensor:
     return torch.stack([(part * part).flatten(1).sum(1) for part in found.values()]).sum(0)
+
+
+def floors(given: Problem, batch: int) -> dict[str, Callable[[], object]]:
+    """Parts of what every exact ranking does, without a score of a single example."""
+
+    def deltas() -> None:
+        given.model.requires_grad_(False)
+        try:
+            for images, labels in DataLoader(_data(given), batch):
+                loss = F.cross_entropy(given.model(images.requires_grad_()), labels)
+                torch.autograd.grad(loss, images)
+        finally:
+            given.model.requires_grad_(True)
+
+    def step() -> None:
+        for images, labels in DataLoader(_data(given), batch):
+            gradients(given.model, images, labels, False)
+
+    return {DELTAS: deltas, STEP: step}
+
+
+def _data(given: Problem) -> TensorDataset:
+    return TensorDataset(given.train, given.train_labels)
 
 
 def _captum(given: Problem, batch: int, sample_wise: bool) -> Callable[[], Tensor]:
@@ -116,7 +136,7 @@ def _captum(given: Problem, batch: int, sample_wise: bool) -> Callable[[], Tenso
 
     method = TracInCP(
         given.model,
-        TensorDataset(given.train, given.train_labels),
+        _data(given),
         [checkpoint],
         load,
         loss_fn=nn.CrossEntropyLoss(reduction="sum" if sample_wise else "none"),

@@ -7,12 +7,17 @@ import statistics
 from tests.benchmarks import rank_contenders as ranks
 from tests.benchmarks.markdown import number, spread, table, verdict
 from tests.benchmarks.measuring import paired, ratios
-from tests.benchmarks.models import SIDES, SMALL, build, problem
+from tests.benchmarks.models import SIDES, SMALL, build, problem, small_nets
 from tests.benchmarks.rank_peers import peer_rankings
 
 # Training examples, test examples, batch size, rounds, seconds that the first call may take.
-FULL = {SMALL: (2000, 16, 64, 3, 60), "resnet18": (32, 4, 16, 3, 60)}
+FULL = {SMALL: (2000, 16, 64, 3, 60), "resnet18": (64, 4, 16, 3, 120)}
 QUICK = {SMALL: (256, 4, 64, 2, 60)}
+
+# Training examples, test examples, batch size and rounds of the table of small nets.
+FULL_SMALL = (512, 16, 64, 9)
+QUICK_SMALL = (128, 4, 64, 2)
+SMALL_NETS = "small nets"
 
 _HEAD = ("model", "contender", "score", "examples a second", "ours is faster (spread)", "differs")
 _TARGETS = {"resnet18": (1.6, 3.0), SMALL: (1.8, None)}
@@ -32,24 +37,43 @@ def section(
     return {f"rank {model}": "\n\n".join(parts)}
 
 
+def small(train: int, tests: int, batch: int, rounds: int) -> dict[str, str]:
+    """The table of ours against vmap, net by net."""
+    rows = []
+    for name, net in small_nets().items():
+        given = problem(net, 32, train, tests)
+        calls = {
+            ranks.OURS: ranks.ours(given, batch),
+            ranks.VMAP: ranks.vmapped(given, batch),
+        }
+        times, _ = paired(calls, rounds)
+        rates = [number(train / statistics.median(times[side])) for side in calls]
+        count = sum(parameter.numel() for parameter in net.parameters())
+        faster = spread(ratios(times[ranks.VMAP], times[ranks.OURS]))
+        rows.append([name, f"{count:,}", *rates, faster])
+    title = f"### Ranking: {SMALL_NETS} against vmap, 32², N = {train}, Q = {tests}"
+    head = ("net", "parameters", "ours, examples a second", "vmap", "ours is faster (spread)")
+    return {f"rank {SMALL_NETS}": f"{title}\n\n{table(head, rows)}"}
+
+
 def _of_model(
     model: str, train: int, tests: int, batch: int, rounds: int, limit: int
 ) -> tuple[list[list[str]], list[list[str]]]:
     given = problem(build(model), SIDES[model], train, tests)
     rankings = {**ranks.own_rankings(given, batch), **peer_rankings(given, batch)}
     few = problem(given.model, SIDES[model], 4, tests)
-    small = {**ranks.own_rankings(few, batch), **peer_rankings(few, batch)}
+    of_few = {**ranks.own_rankings(few, batch), **peer_rankings(few, batch)}
     wanted = {score: ranks.naive(few, score)() for score in (ranks.COS, ranks.DOT)}
-    times, reasons = paired(
-        {name: ranking.call for name, ranking in rankings.items()}, rounds, limit
-    )
+    floors = ranks.floors(given, batch)
+    calls = {name: ranking.call for name, ranking in rankings.items()}
+    times, reasons = paired({**calls, **floors}, rounds, limit)
     rows, faster, exact = [], {}, []
     for name, ranking in rankings.items():
         if name in reasons:
             rows.append([model, name, ranking.score, reasons[name], "-", "-"])
             continue
         reference = wanted[ranking.score]
-        difference = float((small[name].call() - reference).norm() / reference.norm())
+        difference = float((of_few[name].call() - reference).norm() / reference.norm())
         ratio = ratios(times[name], times[ranks.OURS])
         faster[name] = ratio[0]
         if name != ranks.OURS and difference <= _EXACT:
@@ -57,6 +81,10 @@ def _of_model(
         rate = train / statistics.median(times[name])
         cells = [number(rate), spread(ratio), f"{difference:.0e}"]
         rows.append([model, name, ranking.score, *cells])
+    for name in floors:
+        rate = train / statistics.median(times[name])
+        ratio = ratios(times[name], times[ranks.OURS])
+        rows.append([model, f"*{name}*", "-", number(rate), spread(ratio), "-"])
     return rows, _targets(model, faster, exact)
 
 
