@@ -99,6 +99,12 @@ class GramRule(Rule):
             _Inner.apply(activations, deltas, test_activations, test_deltas, gram), squares
         )
 
+    def constant(self, inputs: tuple[Tensor, ...], delta: Tensor) -> TestGradient:
+        """As `Rule.constant`: as they are, where the norms need them so anyway."""
+        if self._gram(inputs, delta, None, None) is None:
+            return TestGradient(None, (), self.gradient(inputs, delta).detach())
+        return super().constant(inputs, delta)
+
     def _gram(
         self,
         inputs: tuple[Tensor, ...],

@@ -49,6 +49,10 @@ class Rule(ABC):
         """
         return products_of(self.gradient(inputs, delta), tests, rows)
 
+    def constant(self, inputs: tuple[Tensor, ...], delta: Tensor) -> TestGradient:
+        """The gradients of test examples, as they are or as their factors."""
+        return TestGradient(self, tuple(tensor.detach() for tensor in inputs), delta.detach())
+
 
 class Products(NamedTuple):
     """What a score needs of the gradients of ``B`` examples.
@@ -102,6 +106,13 @@ class TestGradient:
         """The gradient itself, ``[M, *parameter.shape]``."""
         with torch.no_grad():
             return self.delta if self.rule is None else self.rule.gradient(self.inputs, self.delta)
+
+    @property
+    def squares(self) -> Tensor:
+        """``‖g‖²`` of each test example, ``[M]``."""
+        if self.rule is None:
+            return _squares(self.delta)
+        return self.rule.products(self.inputs, self.delta, None, None).squares
 
     def select(self, rows: Tensor) -> TestGradient:
         """The gradients of some of the test examples, or of some more than once."""
