@@ -25,10 +25,9 @@ from captum_tfa.demo import predict
 from captum_tfa.metrics.masked_influence import masked_influence
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.perturbation import area
-from common.data import cifar10
 from common.maps import show_map, show_picture
 from common.networks import accuracy
-from common.pairs import Pairs, split, stacked, strongest, trained
+from common.pairs import Pairs, prepared, stacked, strongest
 from common.record import Record, interval
 from common.remembering import remembered
 from common.saliencies import CONTROLS, PAPER, Candidates
@@ -48,9 +47,7 @@ run = settings(
     step_size=1e-4,
 )
 page = Record("Which map is best?", run.out, run)
-train, pool = split(cifar10(run.data, True, run.cache), run.pool_share, run.seed)
-test = cifar10(run.data, False, run.cache)
-model = trained(train, run.epochs, run.seed, run.cache)
+train, pool, test, model = prepared(run)
 colour = mean_colour(train)
 page.say(
     f"A small CNN, trained on {len(train)} images of CIFAR-10 for {run.epochs} epochs, is right on "

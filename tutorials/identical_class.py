@@ -21,9 +21,8 @@ from captum_tfa import GradCosScore, GradDotScore, ScoreInfluence
 from captum_tfa.demo import Pictures, SmallCNN, train_classifier
 from captum_tfa.metrics.identical_class import share_of_same_class
 from captum_tfa.metrics.paired import paired_difference
-from common.data import cifar10
 from common.networks import accuracy, kept
-from common.pairs import split, stacked, trained
+from common.pairs import prepared, stacked
 from common.record import Record, interval
 from common.settings import settings
 
@@ -41,9 +40,7 @@ run = settings(
     seed=0,
 )
 record = Record("Identical class and subclass", run.out, run)
-full, test = (cifar10(run.data, part, run.cache) for part in (True, False))
-train, _ = split(full, run.pool_share, run.seed)
-model = trained(train, run.epochs, run.seed, run.cache)
+train, _, test, model = prepared(run)
 classes = train.classes
 
 generator = torch.Generator().manual_seed(run.seed)

@@ -35,10 +35,9 @@ from captum_tfa.metrics.masked_influence import MaskedInfluence, masked_influenc
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.paired import PairedDifference
 from captum_tfa.metrics.perturbation import PerturbationTest
-from common.data import cifar10
 from common.maps import occlusion_map
 from common.networks import accuracy
-from common.pairs import Pairs, split, stacked, strongest, trained
+from common.pairs import Pairs, prepared, stacked, strongest
 from common.record import Interval, Record, interval
 from common.remembering import remembered
 from common.settings import settings
@@ -58,9 +57,7 @@ run = settings(
     step_sizes=(1e-3, 1e-2, 1e-4),
 )
 page = Record("Insertion: do maps find the pixels that matter?", run.out, run)
-train, pool = split(cifar10(run.data, True, run.cache), run.pool_share, run.seed)
-test = cifar10(run.data, False, run.cache)
-model = trained(train, run.epochs, run.seed, run.cache)
+train, pool, test, model = prepared(run)
 colour = mean_colour(train, show_progress=True)
 
 # %% [markdown]

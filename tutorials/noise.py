@@ -26,9 +26,8 @@ from captum_tfa.metrics.masked_influence import masked_influence
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.perturbation import PerturbationTest
 from captum_tfa.metrics.similarity import spearman
-from common.data import cifar10
 from common.networks import accuracy
-from common.pairs import split, stacked, strongest, trained
+from common.pairs import prepared, stacked, strongest
 from common.record import Record, interval
 from common.settings import settings
 
@@ -46,9 +45,7 @@ run = settings(
 half, most = run.copies[-2:]
 usual = min(run.levels, key=lambda level: abs(level - 0.1))  # the paper's σ
 record = Record("How much noise, how many copies", run.out, run)
-full, test = (cifar10(run.data, part, run.cache) for part in (True, False))
-train, pool = split(full, run.pool_share, run.seed)
-model = trained(train, run.epochs, run.seed, run.cache)
+train, pool, test, model = prepared(run)
 colour = mean_colour(train).view(1, 3, 1, 1)
 
 generator = torch.Generator().manual_seed(run.seed)

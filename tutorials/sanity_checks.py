@@ -26,10 +26,9 @@ from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.paired import paired_difference
 from captum_tfa.metrics.randomisation import PermutedLabels, parameter_randomisation
 from captum_tfa.metrics.similarity import MapSimilarity, compare_maps
-from common.data import cifar10
 from common.maps import smooth_map
 from common.networks import accuracy, kept
-from common.pairs import split, stacked, strongest, trained
+from common.pairs import prepared, stacked, strongest, trained
 from common.record import Record, interval
 from common.settings import settings
 
@@ -47,9 +46,7 @@ run = settings(
     seed=0,
 )
 record = Record("Sanity checks of the maps", run.out, run)
-full, test = (cifar10(run.data, part, run.cache) for part in (True, False))
-train, pool = split(full, run.pool_share, run.seed)
-model = trained(train, run.epochs, run.seed, run.cache)
+train, pool, test, model = prepared(run)
 colour = mean_colour(train).view(1, 3, 1, 1)
 
 generator = torch.Generator().manual_seed(run.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, ScoreInfluence
 from captum_tfa.demo import Pictures, SmallCNN, train_classifier
+from common.data import cifar10
 from common.networks import kept
 
 
@@ -51,6 +53,17 @@ def trained(pictures: Pictures, epochs: int, seed: int, cache: str | Path) -> nn
             new, pictures, epochs, batch_size=128, seed=seed, show_progress=True
         ),
     )
+
+
+def prepared(run: Namespace) -> tuple[Pictures, Pictures, Pictures, nn.Module]:
+    """CIFAR-10 to train on, the held-out pool, the test set, and the network that was trained.
+
+    Args:
+        run: Settings with ``data``, ``cache``, ``pool_share``, ``epochs`` and ``seed``.
+    """
+    train, pool = split(cifar10(run.data, True, run.cache), run.pool_share, run.seed)
+    test = cifar10(run.data, False, run.cache)
+    return train, pool, test, trained(train, run.epochs, run.seed, run.cache)
 
 
 def stacked(pictures: Pictures, indices: Tensor) -> tuple[Tensor, Tensor]:
