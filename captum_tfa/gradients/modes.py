@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import ParamSpec, TypeVar
 
 import torch
@@ -20,8 +20,15 @@ def differentiating(device: torch.device) -> Iterator[None]:
 
     Autocast is off inside: in half precision a map is mostly rounding error.
     """
-    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+    with torch.enable_grad(), in_own_precision(device.type):
         yield
+
+
+def in_own_precision(device_type: str) -> AbstractContextManager[object]:
+    """Autocast off, on devices that have it."""
+    if torch.amp.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return contextlib.nullcontext()
 
 
 @contextmanager
@@ -47,7 +54,7 @@ def without_autocast(backward: Callable[P, R]) -> Callable[P, R]:
         devices = {argument.device.type for argument in args if isinstance(argument, torch.Tensor)}
         with contextlib.ExitStack() as stack:
             for device in devices:
-                stack.enter_context(torch.autocast(device, enabled=False))
+                stack.enter_context(in_own_precision(device))
             return backward(*args, **kwargs)
 
     return wrapped

@@ -10,18 +10,21 @@ batch and, layer by layer, no more than one layer's gradients are ever held.
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 import captum_tfa.gradients.rules  # noqa: F401  registers the layer types
-from captum_tfa.gradients.hooks import hookless, without_graph_for_hooks
+from captum_tfa.gradients.as_found import as_found
+from captum_tfa.gradients.hooks import hookless, in_the_place_of, without_graph_for_hooks
+from captum_tfa.gradients.independence import RandomState, check_independence
+from captum_tfa.gradients.kept import KeptTensors, refuse_older_passes, told_of_freed_graphs
+from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.modes import differentiating, no_saved_tensors_hooks
+from captum_tfa.gradients.module_outputs import of_their_own
 from captum_tfa.gradients.rule import Products, TestGradient
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.terms import Term, TermCollector, whole
@@ -54,6 +57,7 @@ class ParameterGradients:
         self._collector = TermCollector()
         #: Memory that one differentiable example takes; unknown, and so huge, before the first.
         self.bytes_per_example = 2**62
+        self._independent: set[tuple[bool, ...]] = set()
         #: Whether a batch is known to cost a backward pass for each of its examples.
         self.one_at_a_time = False
 
@@ -159,6 +163,13 @@ class ParameterGradients:
             with torch.set_grad_enabled(differentiable):
                 return _summed(terms, tests, rows)
 
+    @contextmanager
+    def _pass_of(self, model: nn.Module) -> Iterator[None]:
+        """A forward pass of the model or a twin of it."""
+        watched = of_their_own if model is self.model else in_the_place_of
+        with as_found(model), watched(self.model):
+            yield
+
     def _terms(
         self,
         model: nn.Module,
@@ -169,9 +180,16 @@ class ParameterGradients:
         """One forward pass and the deltas at every use of a chosen parameter in it."""
         chosen = choose(self.model, self.parameters)
         parameters = list(self.model.parameters())
-        alone = _alone(model) if model is self.model else nullcontext()
-        with alone, ParameterUses(chosen, parameters, inputs) as record, no_saved_tensors_hooks():
-            losses = self.loss(model(*inputs), target)
+        rows = [*inputs] if target is None else [*inputs, target]
+        if any(module.training for module in self.model.modules()):
+            self._check_independence(inputs, target)
+        random = RandomState(inputs[0].device)
+        with model_lock(self.model), self._pass_of(model):
+            kept = KeptTensors(self.model)
+            with ParameterUses(chosen, parameters, rows) as record, no_saved_tensors_hooks():
+                losses = self.loss(model(*inputs), target)
+        outside = record.trace.outside
+        refuse_older_passes(outside, record.token)
         if len(losses) != len(inputs[0]):
             raise ValueError(
                 f"The model made {len(losses)} outputs of {len(inputs[0])} examples; its "
@@ -182,25 +200,35 @@ class ParameterGradients:
         # parameters, or, in functions that torch does not show, of the parameters themselves.
         leaves = [*record.left_to_autograd(), *chosen.items()]
         uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
-        terms = self._collector.terms(uses, record.trace.key, losses, differentiable)
+        with told_of_freed_graphs():
+            terms = self._collector.terms(uses, record.trace.key, losses, differentiable)
+        kept.refuse(chosen, outside, terms.keys())
         self.bytes_per_example = _bytes_per_example(record.uses, len(losses))
         if len(losses) > 1:  # a single example shares nothing
             self.one_at_a_time = not all(term.separable for term in terms.values())
+        if random.changed():
+            random.put_back()
+            self._check_independence(inputs, target)
+        elif self.one_at_a_time:
+            self._check_independence(inputs, target)
         return terms
 
-
-_locks: WeakKeyDictionary[nn.Module, threading.RLock] = WeakKeyDictionary()
-_lock_of_locks = threading.Lock()
-
-
-def _alone(model: nn.Module) -> AbstractContextManager[object]:
-    """Lets one thread at a time run a model: some modules keep tensors of a pass in attributes.
-
-    Weight normalisation does, for one: of two passes at a time, one would compute with the
-    weight of the other, which belongs to the other's graph.
-    """
-    with _lock_of_locks:
-        return _locks.setdefault(model, threading.RLock())
+    def _check_independence(self, inputs: Sequence[Tensor], target: Tensor | None) -> None:
+        """Where there is reason to, once for each state of the training flags."""
+        flags = tuple(module.training for module in self.model.modules())
+        if flags in self._independent:
+            return
+        twin = hookless(self.model)
+        with (
+            model_lock(self.model),
+            as_found(twin, counters=True),
+            in_the_place_of(self.model),
+            torch.no_grad(),
+        ):
+            check_independence(
+                lambda images, labels: self.loss(twin(*images), labels), inputs, target, any(flags)
+            )
+        self._independent.add(flags)
 
 
 def _summed(

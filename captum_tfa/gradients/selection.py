@@ -26,9 +26,15 @@ def choose(model: nn.Module, parameters: ParameterChoice = None) -> dict[str, nn
         TypeError: ``parameters`` is none of these; a chosen parameter is complex.
         ValueError: a name or module is not part of the model, or no trainable parameter is left.
     """
-    named = dict(model.named_parameters())
+    # A parameter that several modules share has several names, and counts under its first.
+    named = dict(model.named_parameters(remove_duplicate=False))
     names = list(named) if parameters is None else _names(model, list(named), parameters)
-    chosen = {name: named[name] for name in names if named[name].requires_grad}
+    wanted = {id(named[name]) for name in names}
+    chosen = {
+        name: parameter
+        for name, parameter in model.named_parameters()
+        if id(parameter) in wanted and parameter.requires_grad
+    }
     if not chosen:
         what = "The model has no trainable parameter"
         if parameters is not None:
@@ -84,7 +90,7 @@ def _by_name(known: list[str], wanted: str) -> set[str]:
 
 
 def _by_module(model: nn.Module, wanted: nn.Module) -> set[str]:
-    own = {id(parameter): name for name, parameter in model.named_parameters()}
+    own = {id(parameter): name for name, parameter in model.named_parameters()}  # its first name
     inside = list(wanted.parameters())
     if not all(id(parameter) in own for parameter in inside):
         raise ValueError(

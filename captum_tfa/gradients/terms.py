@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -13,6 +14,9 @@ from torch.autograd.graph import get_gradient_edge
 from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
 from captum_tfa.gradients.rule import Products, Rule, TestGradient, products_of
 from captum_tfa.gradients.uses import Use
+
+# A new size of the images or of the batch is a new pattern; a service sees no end of them.
+_MOST_LAYOUTS = 32
 
 
 class Term(Protocol):
@@ -116,12 +120,12 @@ class TermCollector:
     """
 
     def __init__(self) -> None:
-        self._layouts: dict[tuple[object, ...], list[Layout]] = {}
+        self._layouts: OrderedDict[Hashable, list[Layout]] = OrderedDict()
 
     def terms(
         self,
         uses: Sequence[Use],
-        trace: int | None,
+        trace: Hashable,
         losses: Tensor,
         differentiable: bool,
     ) -> dict[str, Term]:
@@ -173,13 +177,14 @@ class TermCollector:
         }
 
     def _layouts_of(
-        self, live: Sequence[tuple[Use, Tensor]], trace: int | None, losses: Tensor
+        self, live: Sequence[tuple[Use, Tensor]], trace: Hashable, losses: Tensor
     ) -> list[Layout]:
         batch = len(losses)
         if batch == 1:
             return [Layout.EXAMPLE_FIRST] * len(live)
-        pattern = (trace, *(_pattern(use, batch) for use, _ in live))
-        if pattern in self._layouts:
+        pattern = (trace, *((use.name, type(use.rule), use.shape) for use, _ in live))
+        if trace is not None and pattern in self._layouts:
+            self._layouts.move_to_end(pattern)
             return self._layouts[pattern]
         weights = example_weights(batch, losses)
         uses = [use for use, _ in live]
@@ -191,18 +196,13 @@ class TermCollector:
         layouts = [layout for layout, _ in found]
         if trace is not None and all(certain for _, certain in found):
             self._layouts[pattern] = layouts
+            if len(self._layouts) > _MOST_LAYOUTS:
+                self._layouts.popitem(last=False)
         return layouts
 
 
 def _leading(use: Use) -> int:
     return use.rule.positions(use.shape)
-
-
-def _pattern(use: Use, batch: int) -> tuple[object, ...]:
-    """What two passes must share for their layouts to be the same."""
-    positions = use.shape[: _leading(use)].numel()
-    repeats = positions // batch if positions % batch == 0 else (positions,)
-    return use.name, type(use.rule), repeats, use.shape[_leading(use) :]
 
 
 def _separable(use: Use, delta: Tensor, batch: int, layout: Layout) -> _Separable:

@@ -47,7 +47,7 @@ class TestGradients:
 def _joined(name: str, parts: Sequence[TestGradients]) -> TestGradient:
     gradients = [part.by_name.get(name) for part in parts]
     known = [gradient for gradient in gradients if gradient is not None]
-    if len(known) == len(parts) and all(gradient.rule is not None for gradient in known):
+    if len(known) == len(parts) and _alike(known):
         inputs = zip(*(gradient.inputs for gradient in known), strict=True)
         return TestGradient(
             known[0].rule,
@@ -58,3 +58,12 @@ def _joined(name: str, parts: Sequence[TestGradients]) -> TestGradient:
     nothing = torch.zeros_like(known[0].dense)
     dense = [nothing if gradient is None else gradient.dense for gradient in gradients]
     return TestGradient(None, (), torch.cat(dense))
+
+
+def _alike(gradients: Sequence[TestGradient]) -> bool:
+    """Whether all are factors of the same shapes: images of another size have others."""
+    shapes = [
+        (gradient.delta.shape[1:], *(tensor.shape[1:] for tensor in gradient.inputs))
+        for gradient in gradients
+    ]
+    return all(gradient.rule is not None for gradient in gradients) and len(set(shapes)) == 1

@@ -17,7 +17,7 @@ other function keeps its place in the graph, and its gradient is taken there.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
+from captum_tfa.gradients.kept import of_this_pass
 from captum_tfa.gradients.registry import OPENED, RECORDED, REWRITTEN
 from captum_tfa.gradients.rule import Rule
 from captum_tfa.gradients.trace import Trace
@@ -81,22 +82,23 @@ class ParameterUses(TorchFunctionMode):
     Args:
         chosen: the parameters that count, by name.
         parameters: all parameters of the model; those not chosen are constants.
-        inputs: the model's inputs, whose rows are the examples.
+        inputs: the model's inputs and the labels, whose rows are the examples.
     """
 
     def __init__(
         self,
         chosen: Mapping[str, nn.Parameter],
         parameters: Collection[nn.Parameter],
-        inputs: Collection[Tensor],
+        inputs: Sequence[Tensor],
     ) -> None:
         super().__init__()
         self.uses: list[Use] = []
         self.trace = Trace(inputs)
+        #: Stands for this pass.
+        self.token = object()
         self._names = {id(parameter): name for name, parameter in chosen.items()}
         self._all = {id(parameter) for parameter in parameters}
         self._stand_ins: dict[int, Tensor] = {}
-        self._of_images = False
 
     def __torch_function__(
         self,
@@ -106,21 +108,23 @@ class ParameterUses(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        of_images = self._of_images = self.trace.of_images((args, *kwargs.values()))
+        if func in OPENED:  # its inner calls are seen instead
+            with self:
+                return OPENED[func](*args, **kwargs)
+        call = self.trace.begin(func, args, kwargs)
         result = self._instead(func, args, kwargs)
-        if of_images:
-            self.trace.mark(result)
+        if func is Tensor.__iter__:
+            rows = list(result)
+            self.trace.end(call, args, kwargs, rows)
+            return iter(rows)
+        self.trace.end(call, args, kwargs, result)
         return result
 
     def _instead(
         self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        self.trace.follow(func, (*args, *kwargs.values()))
         if func in REWRITTEN:
             return REWRITTEN[func](*args, **kwargs)
-        if func in OPENED:
-            with self:
-                return OPENED[func](*args, **kwargs)
         if func in _DIFFERENTIATION:
             raise RuntimeError(
                 "The model computes gradients in its own forward pass. Uses of parameters in a "
@@ -147,6 +151,7 @@ class ParameterUses(TorchFunctionMode):
             return argument
         if id(argument) not in self._stand_ins:
             leaf = argument.detach().requires_grad_(self.counts(argument))
+            of_this_pass(leaf, self.token)
             self._stand_ins[id(argument)] = leaf
             # The model may hand the leaf on as the parameter that it is.
             self._all.add(id(leaf))
@@ -196,10 +201,8 @@ class ParameterUses(TorchFunctionMode):
         ]
         if not chosen:
             return output
-        if not self._of_images:
-            self.trace.lose()  # whose such an output is depends on what is made of it later
         if not output.requires_grad:
-            output = _attached(output)
+            output = _attached(output, self.token)
         edge = get_gradient_edge(output)
         for name, rule, inputs in chosen:
             versions = tuple(tensor._version for tensor in inputs)
@@ -223,6 +226,7 @@ class _Attach(torch.autograd.Function):
         return delta, None
 
 
-def _attached(output: Tensor) -> Tensor:
-    result: Tensor = _Attach.apply(output, output.new_zeros((), requires_grad=True))
+def _attached(output: Tensor, token: object) -> Tensor:
+    anchor = of_this_pass(output.new_zeros((), requires_grad=True), token)
+    result: Tensor = _Attach.apply(output, anchor)
     return result

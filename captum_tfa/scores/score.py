@@ -212,6 +212,7 @@ class Score(nn.Module, ABC):
         Returns:
             Gradients of ``M`` test examples, and which of them each row is, ``[B]``.
         """
+        self._ready()
         columns = [*test] if labels is None else [*test, labels]
         first, rows, contents = distinct(columns)
         new = [

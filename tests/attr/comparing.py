@@ -54,7 +54,11 @@ def slow_layer_map(
     train_target: Tensor | None = None,
     of_input: bool = False,
 ) -> Any:
-    """The maps of each row's activations; ``test`` and the labels have a row for each of them."""
+    """The maps of each row's activations; ``test`` and the labels have a row for each of them.
+
+    Activations are copied first: a function such as tanh keeps what it gave for its derivative,
+    which must not count as if it changed with the activation.
+    """
     method = LayerGradientXActivation(slow, layer, multiply_by_inputs=False)
 
     def of_row(row: int) -> Any:
@@ -66,7 +70,26 @@ def slow_layer_map(
             train[here], additional_forward_args=test_side, attribute_to_layer_input=of_input
         )
 
-    return row_by_row(of_row, len(train))
+    with _copied(layer if isinstance(layer, list) else [layer], of_input):
+        return row_by_row(of_row, len(train))
+
+
+@contextmanager
+def _copied(layers: list[nn.Module], of_input: bool) -> Iterator[None]:
+    def copied(value: Any) -> Any:
+        return value.clone() if isinstance(value, Tensor) else tuple(map(copied, value))
+
+    handles = [
+        layer.register_forward_pre_hook(lambda module, given: copied(given), prepend=True)
+        if of_input
+        else layer.register_forward_hook(lambda module, given, output: copied(output), prepend=True)
+        for layer in layers
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import functools
+import types
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, spectral_norm, weight_norm
 
+from captum_tfa import GradCosScore
 from captum_tfa.gradients import hookless
-from tests.oracle import NETS, small_cnn
+from tests.oracle import EXACT, NETS, SlowScore, assert_exact, relative_error, small_cnn
 
 HOOKS = (
     "register_forward_hook",
@@ -138,3 +143,126 @@ def test_modules_kept_in_plain_lists_and_dicts_fire_no_hook_either() -> None:
     fired.clear()
     twin(torch.ones(1, 2))
     assert fired == []
+
+
+def _equal_rate(module: nn.Module, given: object) -> None:
+    setattr(module, "weight", module.weight_orig * 0.5)  # noqa: B010
+
+
+def _with_equal_rate(layer: nn.Linear) -> nn.Linear:
+    layer.weight_orig = nn.Parameter(layer.weight.data)
+    del layer.weight
+    layer.register_forward_pre_hook(_equal_rate)
+    return layer
+
+
+def test_hooks_that_compute_a_weight_fire_also_before_any_forward() -> None:
+    class Explicit(nn.Module):
+        def __init__(self, given: nn.Sequential) -> None:
+            super().__init__()
+            self.first, self.last = given[0].weight_orig, given[2].weight_orig
+            self.first_bias, self.last_bias = given[0].bias, given[2].bias
+
+        def forward(self, input: Tensor) -> Tensor:
+            hidden = F.linear(input, self.first * 0.5, self.first_bias).tanh()
+            return F.linear(hidden, self.last * 0.5, self.last_bias)
+
+    layers = _with_equal_rate(nn.Linear(4, 5)), nn.Tanh(), _with_equal_rate(nn.Linear(5, 3))
+    model = nn.Sequential(*layers).double().eval()
+    train, test = torch.randn(3, 4).double(), torch.randn(1, 4).double()
+    labels, explicit = torch.tensor([0, 1, 2]), Explicit(model)
+    for _ in range(2):
+        assert_exact(
+            GradCosScore(model), SlowScore(explicit), train, test, torch.tensor([1]), labels
+        )
+        assert not hasattr(model[0], "weight")
+        assert GradCosScore(model)(train, train, labels, labels).tolist() == pytest.approx([1] * 3)
+        with torch.no_grad():
+            model[0].weight_orig.mul_(1.3)
+
+
+def _bound(model: nn.Sequential) -> None:
+    """As a library does that moves weights about: ``forward`` is set on the instance."""
+    block, last = model[1], model[2]
+
+    def twice(self: nn.Sequential, input: Tensor) -> Tensor:
+        return self[1](self[0](input)) + self[0](input)
+
+    block.forward = types.MethodType(twice, block)
+    before = last.forward
+    last.forward = functools.update_wrapper(
+        functools.partial(lambda module, input: before(input) * module.scale, last), before
+    )
+    last.scale = 2.0
+
+
+def _closed_over(model: nn.Sequential) -> None:
+    first = model[1][0]
+    model[1].forward = lambda input: first(first(input)).tanh()
+
+
+def _in_default(model: nn.Sequential) -> None:
+    def forward(input: Tensor, layer: nn.Module = model[1][0]) -> Tensor:
+        return layer(input).sigmoid()
+
+    model[1].forward = forward
+
+
+@pytest.mark.parametrize("change", [_bound, _closed_over, _in_default])
+def test_forward_that_was_set_on_an_instance_is_bound_to_the_twin(
+    change: Callable[[nn.Sequential], None],
+) -> None:
+    block = nn.Sequential(nn.Linear(5, 5), nn.Tanh())
+    model = nn.Sequential(nn.Linear(4, 5), block, nn.Linear(5, 3)).double().eval()
+    change(model)
+    train, test = torch.randn(3, 4).double(), torch.randn(1, 4).double()
+    labels = torch.tensor([0, 1, 2])
+    expected = SlowScore(model)(train, test, 1, labels)
+    fired: list[int] = []
+    model[1][0].register_forward_hook(lambda module, given, output: fired.append(len(output)))
+    scores = GradCosScore(model)(train, test, 1, labels)
+    assert relative_error(scores, expected) < EXACT
+    assert set(fired) == {3}  # never for the test image
+    # Captum replaces the activation for the training image alone.
+    fired.clear()
+    moved = torch.randn(1, 5).double()
+    handle = model[1][0].register_forward_hook(lambda module, given, output: output + moved)
+    moved_scores = GradCosScore(model)(train, test, 1, labels)
+    handle.remove()
+    right = SlowScore(model)
+    of_test = [part.detach() for part in right.gradient((test,), torch.tensor([1]))]
+    handle = model[1][0].register_forward_hook(lambda module, given, output: output + moved)
+    for row in range(3):
+        of_train = right.gradient((train[[row]],), labels[[row]])
+        assert relative_error(moved_scores[row], right._score(of_train, of_test)) < EXACT
+    handle.remove()
+
+
+def test_calls_that_cannot_be_followed_are_refused_where_hooks_would_see_them() -> None:
+    class Helper:
+        """No module and no function: nothing that can be made again."""
+
+        __slots__ = ("layer",)
+
+        def __init__(self, layer: nn.Module) -> None:
+            self.layer = layer
+
+    class Hidden(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = nn.Linear(4, 3)
+            self.helper = Helper(self.layer)
+
+        def forward(self, input: Tensor) -> Tensor:
+            return self.helper.layer(input)
+
+    model, images = Hidden().double().eval(), torch.randn(2, 4).double()
+    expected = SlowScore(model)(images, images[:1], 1, 0)
+    assert relative_error(GradCosScore(model)(images, images[:1], 1, 0), expected) < EXACT
+    handle = model.layer.register_forward_hook(lambda *seen: None)
+    hooks = dict(model.layer._forward_pre_hooks)
+    with pytest.raises(RuntimeError, match="calls its module 'layer' in a way that cannot be foll"):
+        GradCosScore(model)(images, images[:1], 1, 0)
+    assert dict(model.layer._forward_pre_hooks) == hooks
+    handle.remove()
+    assert relative_error(GradCosScore(model)(images, images[:1], 1, 0), expected) < EXACT

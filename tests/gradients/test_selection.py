@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from captum_tfa import GradCosScore, GradDotScore
 from captum_tfa.gradients.selection import choose
-from tests.oracle import NETS, SlowScore, assert_exact
+from tests.oracle import EXACT, NETS, SlowScore, assert_exact, relative_error
 
 
 def _net() -> nn.Sequential:
@@ -193,3 +193,30 @@ def test_models_without_trainable_parameters_are_refused() -> None:
         GradCosScore(nn.Flatten())
     with pytest.raises(ValueError, match="The model has no trainable parameter"):
         GradCosScore(_net().requires_grad_(False))
+
+
+class Tied(nn.Module):
+    """Reads with the table with which it wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.head = nn.Linear(4, 4, bias=False), nn.Linear(4, 4)
+        self.head.weight = self.table.weight
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.head(self.table(input).tanh())
+
+
+def test_a_tied_parameter_counts_under_each_of_its_names() -> None:
+    net = Tied().double().eval()
+    train, test = torch.randn(3, 4).double(), torch.randn(1, 4).double()
+    labels = torch.tensor([0, 1, 2])
+    slow = SlowScore(net)  # both parameters: the table's weight and the head's bias
+    expected = slow(train, test, 1, labels)
+    for choice in (["head"], net.head, ["head.weight", "head.bias"], ["table", "head.bias"]):
+        scores = GradCosScore(net, parameters=choice)(train, test, 1, labels)
+        assert relative_error(scores, expected) < EXACT
+    alone = SlowScore(net, parameters=lambda name: name == "table.weight")(train, test, 1, labels)
+    for choice in (["head.weight"], ["table"], net.table, lambda name: name == "head.weight"):
+        scores = GradCosScore(net, parameters=choice)(train, test, 1, labels)
+        assert relative_error(scores, alone) < EXACT

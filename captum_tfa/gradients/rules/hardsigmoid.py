@@ -10,4 +10,5 @@ from captum_tfa.gradients.registry import rewrites
 
 @rewrites(F.hardsigmoid)
 def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
-    return F.relu6(input + 3) / 6
+    output = F.relu6(input + 3) / 6
+    return input.copy_(output) if inplace else output
