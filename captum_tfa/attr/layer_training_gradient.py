@@ -12,6 +12,7 @@ from captum.attr import GradientAttribution, LayerAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
+from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
@@ -63,6 +64,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
                     "for example model.layer4, or a list of modules of the model."
                 )
 
+    @told_from_wrappers
     @log_usage()  # type: ignore[untyped-decorator]
     @outside_inference_mode
     def attribute(

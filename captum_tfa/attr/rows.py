@@ -10,14 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_tfa.attr.repeats import every_test, for_each_copy, for_each_test
 from captum_tfa.gradients import TestGradients
 from captum_tfa.scores import Score
 from captum_tfa.scores.pairing import (
     as_labels,
     as_tensors,
-    distinct,
     label_rows,
-    labels_for,
     matched,
 )
 
@@ -122,43 +121,23 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
     device = next(score.model.parameters()).device
     train = as_tensors(inputs, "inputs", device)
     batch = len(train[0])
-    test_inputs, test_target, train_target = _test_side(additional, target)
-    test = as_tensors(test_inputs, "The test input", device)
-    labels = as_labels(test_target, "The test label", device)
-    own = labels_for(batch, train_target, "The training label (target)", device)
-    firsts = _firsts_of_blocks(test, labels, batch)
-    if firsts:
-        return EveryTest(
-            train,
-            tuple(tensor[firsts] for tensor in test),
-            label_rows(labels, firsts),
-            own,
-        )
-    return Rows(
-        train,
-        tuple(matched(tensor, batch, "The test input") for tensor in test),
-        None if labels is None else matched(labels, batch, "The test label"),
-        own,
-    )
-
-
-def _firsts_of_blocks(
-    test: tuple[Tensor, ...], labels: Tensor | None, batch: int
-) -> list[int] | None:
-    """Where each test image first stands, if there are more and each comes ``batch`` times."""
-    count = len(test[0])
-    if count <= batch or count % batch:
-        return None
-    columns = [*test] if labels is None or len(labels) == 1 else [*test, labels]
-    if any(len(column) != count for column in columns):
-        return None
-    first, rows, _ = distinct(columns)
-    if len(first) == 1:
-        return None
-    blocks = torch.tensor(rows).reshape(-1, batch)
-    if not bool((blocks == blocks[:, :1]).all()):
-        return None
-    return list(range(0, count, batch))
+    given, given_target, given_own = _test_side(additional, target)
+    test = as_tensors(given, "The test input", device)
+    labels = as_labels(given_target, "The test label", device)
+    own = as_labels(given_own, "The training label (target)", device)
+    together = every_test(batch, test, given, [(labels, given_target), (own, given_own)])
+    if own is not None:
+        own = matched(own, batch, "The training label (target)")
+    if together:
+        if isinstance(given, Tensor):
+            test = tuple(tensor[::batch] for tensor in test)
+        if labels is not None:
+            labels = for_each_test(labels, given_target, len(test[0]), batch)
+        return EveryTest(train, test, labels, own)
+    if labels is not None:
+        labels = matched(labels, batch, "The test label")
+    test = tuple(for_each_copy(tensor, given, batch) for tensor in test)
+    return Rows(train, test, labels, own)
 
 
 def _test_side(additional: Any, target: Any) -> tuple[Any, Any, Any]:

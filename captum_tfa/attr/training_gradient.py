@@ -9,6 +9,7 @@ from captum.attr import GradientAttribution
 from captum.log import log_usage
 from torch import Tensor, nn
 
+from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
@@ -45,6 +46,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
     ) -> None:
         super().__init__(self.score_class(model, loss_fn, output_fn, parameters))
 
+    @told_from_wrappers
     @log_usage()  # type: ignore[untyped-decorator]
     @outside_inference_mode
     def attribute(
