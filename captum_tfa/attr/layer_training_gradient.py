@@ -16,6 +16,7 @@ from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
 from captum_tfa.scores.losses import LossFn, OutputFn
@@ -105,6 +106,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
     def _maps(self, rows: Rows, of_layer_input: bool) -> list[tuple[Tensor, ...]]:
         """For each layer the maps of its activations."""
         with (
+            model_lock(self.forward_func.model),  # Captum's hooks would see other threads' passes
             second_derivatives(),
             _layers_in_use(),
             torch.autocast(rows.train[0].device.type, enabled=False),

@@ -18,6 +18,7 @@ from captum_tfa.scores.pairing import (
     as_tensors,
     label_rows,
     matched,
+    same_dimensions,
 )
 
 _MOST_ROWS = 64
@@ -123,6 +124,7 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
     batch = len(train[0])
     given, given_target, given_own = _test_side(additional, target)
     test = as_tensors(given, "The test input", device)
+    same_dimensions(test, train, "The test input")
     labels = as_labels(given_target, "The test label", device)
     own = as_labels(given_own, "The training label (target)", device)
     together = every_test(batch, test, given, [(labels, given_target), (own, given_own)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -76,22 +77,22 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 at most 64.
 
         Returns:
-            Maps of the shape of ``inputs``; a tuple if ``inputs`` is one.
+            Maps of the shape of ``inputs``; a tuple if ``inputs`` is one. Of several inputs those
+            that are not floating point (words, class numbers) have no gradient: zeros.
 
         Raises:
-            TypeError: inputs or labels of the wrong type.
+            TypeError: inputs or labels of the wrong type; no input that is floating point.
             ValueError: see `Score.forward`; a missing test image; labels given twice; a batch size
-                below 1; inputs that are not floating point.
+                below 1.
             RuntimeError: see `Score.forward`; an operation of the model that cannot be
                 differentiated twice.
         """
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
-        for tensor in rows.train:
-            if not tensor.is_floating_point():
-                raise TypeError(
-                    f"inputs is of type {tensor.dtype}, which has no gradient; give floating point "
-                    "images, or map a layer that comes after it with a Layer... class."
-                )
+        if not any(tensor.is_floating_point() for tensor in rows.train):
+            raise TypeError(
+                f"inputs is of type {rows.train[0].dtype}, which has no gradient; give floating "
+                "point images, or map a layer that comes after it with a Layer... class."
+            )
         chunks = row_chunks(self.forward_func, rows, internal_batch_size)
         maps = [self._maps(chunk) for chunk in chunks]
         joined = tuple(torch.cat(parts, 1).flatten(0, 1) for parts in zip(*maps, strict=True))
@@ -100,14 +101,17 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
     def _maps(self, rows: Rows) -> tuple[Tensor, ...]:
         """Maps ``[M, B, ...]``, where ``M`` is 1 unless every row has several test images."""
         with torch.enable_grad():
-            train = tuple(tensor.detach().requires_grad_() for tensor in rows.train)
+            train = tuple(
+                tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in rows.train
+            )
+            images = [tensor for tensor in train if tensor.requires_grad]
             scores = rows.scores(self.forward_func, train)
             refuse_dead_ends(scores)
             of_test = scores.reshape(len(rows), -1).sum(0).unbind()
             with second_derivatives(), torch.autocast(train[0].device.type, enabled=False):
                 maps = [
                     torch.autograd.grad(
-                        total, train, retain_graph=total is not of_test[-1], allow_unused=True
+                        total, images, retain_graph=total is not of_test[-1], allow_unused=True
                     )
                     for total in of_test
                 ]
@@ -116,9 +120,17 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 "The score does not depend on the training image: the model computes its "
                 "features under torch.no_grad() or detaches them. Let gradients through."
             )
+        found = zip(*maps, strict=True)
         return tuple(
-            torch.stack(
-                [tensor.new_zeros(tensor.shape) if part is None else part for part in parts]
-            )
-            for tensor, *parts in zip(rows.train, *maps, strict=True)
+            _stacked(next(found), tensor)
+            if tensor.requires_grad
+            else images[0].new_zeros(len(maps), *tensor.shape)
+            for tensor in train
         )
+
+
+def _stacked(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:
+    """The maps of one input for several tests, ``[M, B, ...]``; zeros where it has no part."""
+    return torch.stack(
+        [torch.zeros_like(like) if part is None else part for part in parts]
+    ).detach()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -14,8 +15,16 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from captum_tfa.gradients import TestGradients
-from captum_tfa.influence.batches import Batch, in_order, split
+from captum_tfa.influence.batches import (
+    Batch,
+    check_count,
+    first_inputs,
+    in_order,
+    leaving_chance_alone,
+    split,
+)
 from captum_tfa.scores import Score
+from captum_tfa.scores.pairing import same_dimensions
 
 
 class ScoreInfluence(DataInfluence):  # type: ignore[misc]
@@ -82,16 +91,18 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
 
         Raises:
             TypeError: training data that are no pairs.
-            ValueError: ``k`` below 1, no training example; otherwise see `Score.forward`.
+            ValueError: ``k`` below 1, no training example, images of several sizes in a batch, a
+                loader that leaves examples out, test images with other dimensions than training
+                images; otherwise see `Score.forward`. The training example is named by its index.
         """
         if k is not None and (not hasattr(k, "__index__") or k < 1):
             raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
         test_inputs, test_target = split(inputs)
-        tests = self.score.test_gradients(test_inputs, test_target)
+        tests = self._tests(test_inputs, test_target)
         parts = self._scores(tests, show_progress)
         if k is None:
             return torch.cat(list(parts), dim=1)
-        return _most_influential(parts, k, proponents)
+        return _most_influential(parts, operator.index(k), proponents)
 
     @log_usage()  # type: ignore[untyped-decorator]
     def self_influence(self, show_progress: bool | None = None) -> Tensor:
@@ -103,26 +114,80 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         Args:
             show_progress: overrides the constructor's.
         """
-        parts = [
-            self.score.of_itself(batch.inputs, batch.labels).cpu()
-            for batch in self._batches("self-influence", show_progress)
-        ]
-        return torch.cat(parts)
+        parts = self._each_batch(self.score.of_itself, "self-influence", show_progress)
+        return torch.cat(list(parts))
+
+    def _tests(self, inputs: Any, target: Any) -> TestGradients:
+        """The test gradients, once it is known that the images are like those of training."""
+        given = inputs if isinstance(inputs, tuple | list) else (inputs,)
+        first = first_inputs(self._loader)
+        if first is not None and all(isinstance(tensor, Tensor) for tensor in given):
+            same_dimensions(given, first, "The test input")
+        return self.score.test_gradients(inputs, target)
 
     def _scores(self, tests: TestGradients, show_progress: bool | None) -> Iterator[Tensor]:
         """Scores ``[Q, B]`` of one batch of training examples after the other."""
-        for batch in self._batches("ranking", show_progress):
-            yield self.score.against(batch.inputs, batch.labels, tests).T.cpu()
+
+        def against(inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+            return self.score.against(inputs, labels, tests)
+
+        for scores in self._each_batch(against, "ranking", show_progress):
+            yield scores.T
+
+    def _each_batch(
+        self,
+        compute: Callable[[tuple[Tensor, ...], Tensor], Tensor],
+        what: str,
+        show_progress: bool | None,
+    ) -> Iterator[Tensor]:
+        """What is computed of one batch after the other, on the CPU."""
+        done = 0
+        for batch in self._batches(what, show_progress):
+            try:
+                yield compute(batch.inputs, batch.labels).cpu()
+            except (TypeError, ValueError, RuntimeError) as error:
+                raise _told_where(error, compute, batch, done) from error
+            done += len(batch)
 
     def _batches(self, what: str, show_progress: bool | None) -> Iterator[Batch]:
         shown = self.show_progress if show_progress is None else show_progress
         device = next(self.model.parameters()).device
-        found = False
-        for batch in tqdm(self._loader, desc=what, unit="batch", disable=not shown):
-            found = True
-            yield Batch.of(batch, device)
+        found = 0
+        with tqdm(total=_length(self._loader), desc=what, unit="batch", disable=not shown) as bar:
+            for loaded in leaving_chance_alone(self._loader):
+                batch = Batch.of(loaded, device, found)
+                found += len(batch)
+                yield batch
+                bar.update()
         if not found:
             raise ValueError("The training set is empty; there is nothing to rank.")
+        check_count(self._loader, found)
+
+
+def _length(loader: DataLoader[Any]) -> int | None:
+    try:
+        return len(loader)
+    except TypeError:  # a stream without a length
+        return None
+
+
+def _told_where(
+    error: Exception,
+    compute: Callable[[tuple[Tensor, ...], Tensor], Tensor],
+    batch: Batch,
+    start: int,
+) -> Exception:
+    """The error with the index of the training example that raises it, if one alone does."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return error
+    kind = next(kind for kind in (TypeError, ValueError, RuntimeError) if isinstance(error, kind))
+    for row in range(len(batch)):
+        here = slice(row, row + 1)
+        try:
+            compute(tuple(tensor[here] for tensor in batch.inputs), batch.labels[here])
+        except kind as alone:
+            return kind(f"Training example {start + row}: {alone}")
+    return kind(f"Training examples {start} to {start + len(batch) - 1}: {error}")
 
 
 def _most_influential(parts: Iterator[Tensor], k: int, proponents: bool) -> KMostInfluentialResults:

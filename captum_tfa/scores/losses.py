@@ -54,13 +54,27 @@ class ExampleLosses:
         outputs = self.outputs(returned)
         if target is None:
             target = self.prediction(outputs)
-        losses = self.loss_fn(outputs, self._checked(outputs, target))
+        target = self._checked(outputs, target)
+        losses = self.loss_fn(outputs, target)
         if not isinstance(losses, Tensor):
             raise TypeError(f"loss_fn returned a {type(losses).__name__}; it must return a tensor.")
         if losses.ndim == 0 or len(losses) != len(outputs):
             given = f"it returned shape {list(losses.shape)} for {len(outputs)} examples"
             raise ValueError(_reduces(given))
+        if _may_broadcast(outputs, target):
+            self._refuse_broadcast(outputs, target, losses)
         return losses.flatten(1).sum(1) if losses.ndim > 1 else losses
+
+    def _refuse_broadcast(self, outputs: Tensor, target: Tensor, losses: Tensor) -> None:
+        """Raise if a loss compares the outputs of one example with the labels of others."""
+        alone = self.loss_fn(outputs[:1], target[:1])
+        if losses.shape[1:] != alone.shape[1:] or not torch.allclose(losses[:1], alone, 1e-3, 1e-6):
+            raise ValueError(
+                f"{_name(self.loss_fn)} broadcasts outputs of shape {list(outputs.shape)} and "
+                f"labels of shape {list(target.shape)} to losses of shape {list(losses.shape)}, so "
+                "the loss of an example depends on its batch. Give labels of the outputs' shape, "
+                "or squeeze the outputs: output_fn=lambda out: out.squeeze(1)."
+            )
 
     def outputs(self, returned: Any) -> Tensor:
         """The output tensor ``[B, ...]`` in what the model returned.
@@ -106,6 +120,17 @@ class ExampleLosses:
         if isinstance(self.loss_fn, nn.MSELoss | nn.L1Loss | nn.SmoothL1Loss | nn.HuberLoss):
             return _checked_like(outputs, target)
         return target
+
+
+def _may_broadcast(outputs: Tensor, target: Any) -> bool:
+    """Whether outputs and labels together make a shape that neither of them has."""
+    if not isinstance(target, Tensor) or len(outputs) == 1:
+        return False
+    try:
+        together = torch.broadcast_shapes(outputs.shape, target.shape)
+    except RuntimeError:
+        return False
+    return together not in (outputs.shape, target.shape)
 
 
 def _reduces(given: str) -> str:
@@ -179,9 +204,10 @@ def _checked_probabilities(outputs: Tensor, target: Tensor) -> Tensor:
 def _checked_like(outputs: Tensor, target: Tensor) -> Tensor:
     if target.is_complex():
         raise TypeError(f"Labels of type {target.dtype} were given; real numbers are needed.")
-    if target.shape != outputs.shape:
+    one_a_row = outputs.numel() == len(outputs) == target.numel() == len(target)
+    if target.shape != outputs.shape and not one_a_row:
         raise ValueError(
             f"Labels of shape {list(target.shape)} were given for outputs of shape "
             f"{list(outputs.shape)}; this loss takes one label for each output value."
         )
-    return target.to(outputs.dtype)
+    return target.reshape(outputs.shape).to(outputs.dtype)  # [B] for one output, [B, 1], is clear

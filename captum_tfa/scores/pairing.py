@@ -15,6 +15,8 @@ from torch import Tensor
 
 Inputs = Tensor | tuple[Tensor, ...]
 
+_UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)
+
 
 def as_tensors(inputs: object, what: str, device: torch.device) -> tuple[Tensor, ...]:
     """The model's input tensors, each ``[B, ...]``, as a tuple.
@@ -66,7 +68,29 @@ def as_labels(target: object, what: str, device: torch.device) -> Tensor | None:
                 f"{what} is a {type(target).__name__}; give a tensor of labels, a number or a "
                 "list of numbers."
             ) from error
+    if labels.dtype in _UNSIGNED:  # torch computes next to nothing with these
+        labels = labels.long()
     return labels.reshape(1) if labels.ndim == 0 else labels
+
+
+def same_dimensions(test: Sequence[Tensor], train: Sequence[Tensor], what: str) -> None:
+    """Refuse test images without the dimension that counts them.
+
+    Raises:
+        ValueError: test and training images differ in their number of dimensions or of inputs.
+    """
+    if len(test) != len(train):
+        raise ValueError(
+            f"{what} has {len(test)} tensors, the training side {len(train)}; both are inputs of "
+            "the same model."
+        )
+    for one, other in zip(test, train, strict=True):
+        if one.ndim != other.ndim:
+            raise ValueError(
+                f"{what} has shape {list(one.shape)}, training images have {list(other.shape)}: "
+                f"{one.ndim} dimensions instead of {other.ndim}, the first of which counts "
+                "examples. Give a single image as image.unsqueeze(0)."
+            )
 
 
 def matched(tensor: Tensor, batch: int, what: str, of: str = "training examples") -> Tensor:

@@ -18,7 +18,15 @@ from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
-from captum_tfa.scores.pairing import Inputs, as_tensors, distinct, label_rows, labels_for, matched
+from captum_tfa.scores.pairing import (
+    Inputs,
+    as_tensors,
+    distinct,
+    label_rows,
+    labels_for,
+    matched,
+    same_dimensions,
+)
 from captum_tfa.scores.validate import validate
 
 
@@ -111,10 +119,9 @@ class Score(nn.Module, ABC):
         device = self._ready()
         train = as_tensors(train_inputs, "train_inputs", device)
         batch = len(train[0])
-        test = [
-            matched(tensor, batch, "test_inputs")
-            for tensor in as_tensors(test_inputs, "test_inputs", device)
-        ]
+        given = as_tensors(test_inputs, "test_inputs", device)
+        same_dimensions(given, train, "test_inputs")
+        test = [matched(tensor, batch, "test_inputs") for tensor in given]
         labels = labels_for(batch, test_target, "test_target", device)
         tests, rows = self.distinct_tests(test, labels, {})
         return self.paired(train, train_target, tests, rows)

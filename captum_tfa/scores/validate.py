@@ -101,6 +101,12 @@ def _of_module(module: nn.Module) -> Iterator[str]:
         yield "InstanceNorm in training mode changes its running statistics; call model.eval()."
     if module.training and _drop_probability(module) > 0:
         yield "dropout in training mode makes scores random; call model.eval()."
+    kind = type(module)
+    if ".quantized" in kind.__module__ and not kind.__name__.endswith("PackedParams"):
+        yield (
+            "its weights are quantised integers, which have no gradients; give the model from "
+            "before quantisation."
+        )
     if isinstance(module, nn.Embedding | nn.EmbeddingBag):
         if module.max_norm is not None:
             yield "max_norm rewrites the table in the forward pass; set max_norm=None."

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore
-from tests.oracle import SlowScore, assert_exact, relative_error
+from tests.oracle import EXACT, SlowScore, assert_exact, relative_error
 
 
 def _net(*shape: int) -> nn.Sequential:
@@ -318,3 +318,46 @@ def test_labels_that_do_not_suit_the_loss_are_refused(name: str, side: str) -> N
     targets = (good, labels) if side == "training" else (labels, good)
     with pytest.raises(error, match=message):
         GradCosScore(model, loss)(images, images, *targets)
+
+
+def _one_logit() -> nn.Module:
+    return nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 1)).double().eval()
+
+
+@pytest.mark.parametrize("loss", [nn.BCEWithLogitsLoss, nn.MSELoss, nn.L1Loss, nn.HuberLoss])
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64])
+def test_one_output_and_one_label_an_example_are_compared_row_by_row(
+    loss: type[nn.Module], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    model = _one_logit()
+    train, test = torch.randn(4, 6).double(), torch.randn(1, 6).double()
+    labels = torch.tensor([0, 1, 1, 0])
+    slow = SlowScore(model, loss_fn=loss(reduction="none"))
+    expected = slow(train, test, torch.ones(1, 1).double(), labels.reshape(4, 1).double())
+    score = GradCosScore(model, loss(reduction="none"))
+    given = score(train, test, torch.ones(1).to(dtype), labels.reshape(shape).to(dtype))
+    assert relative_error(given, expected) < EXACT
+
+
+def _squares(outputs: Tensor, target: Tensor) -> Tensor:
+    return (outputs - target) ** 2
+
+
+def _mean_of_squares(outputs: Tensor, target: Tensor) -> Tensor:
+    return ((outputs - target) ** 2).mean(1)
+
+
+@pytest.mark.parametrize("loss", [_squares, _mean_of_squares])
+def test_losses_that_broadcast_over_the_batch_are_refused(loss: Any) -> None:
+    model = _one_logit()
+    train, labels = torch.randn(4, 6).double(), torch.randn(4).double()
+    with pytest.raises(ValueError, match=r"outputs of shape \[4, 1\].*labels of shape \[4\]"):
+        GradCosScore(model, loss)(train, train[:1], labels[:1], labels)
+    expected = SlowScore(model, loss_fn=_squares)(
+        train, train[:1], labels[:1, None], labels[:, None]
+    )
+    given = GradCosScore(model, loss)(train, train[:1], labels[:1, None], labels[:, None])
+    assert relative_error(given, expected) < EXACT
+    squeezed = GradCosScore(model, _squares, output_fn=lambda out: out.squeeze(1))
+    assert relative_error(squeezed(train, train[:1], labels[:1], labels), expected) < EXACT

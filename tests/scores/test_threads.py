@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from captum_tfa import GradCosScore
+from captum_tfa import GradCosScore, LayerTrainingGradCos
 from tests.oracle import NETS, relative_error
 
 
@@ -65,3 +65,23 @@ def test_a_model_that_keeps_tensors_of_a_pass_is_run_by_one_thread_at_a_time() -
         together = pool.map(lambda row: scores[row % 2](train[row : row + 1], test, 1, 2), range(8))
         given = torch.cat(list(together))
     assert relative_error(given, expected) < 1e-12
+
+
+@pytest.mark.parametrize("layer", ["0", "3"])
+def test_layer_maps_of_several_threads_are_those_of_one(layer: str) -> None:
+    model = NETS["small cnn"].model()
+    method = LayerTrainingGradCos(model, model.get_submodule(layer))
+
+    def one(number: int) -> Tensor:
+        train = NETS["small cnn"].inputs(2, seed=number % 5)[0]
+        test = NETS["small cnn"].inputs(1, seed=50 + number % 3)[0]
+        maps = method.attribute(train, 2, (test, number % 5))
+        assert isinstance(maps, Tensor)
+        return maps
+
+    expected = [one(number) for number in range(15)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(one, range(240)))
+    for number, given in enumerate(together):
+        assert relative_error(given, expected[number % 15]) < 1e-12
+    assert not any(module._forward_hooks for module in model.modules())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 
 import pytest
@@ -18,6 +19,13 @@ def _training(module: nn.Module) -> nn.Module:
 
 def _on_two_devices() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2, device="meta")).eval()
+
+
+def _quantised() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)).eval()
+        return torch.ao.quantization.quantize_dynamic(model, {nn.Linear})
 
 
 PROBLEMS: dict[str, tuple[Callable[[], nn.Module], str]] = {
@@ -75,6 +83,10 @@ PROBLEMS: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "data parallel": (
         lambda: nn.DataParallel(nn.Linear(2, 2)),
         r"it is wrapped for several devices; pass the module inside, model\.module",
+    ),
+    "quantised": (
+        _quantised,
+        "0: its weights are quantised integers, which have no gradients; give the model from bef",
     ),
     "compiled": (
         lambda: torch.compile(nn.Linear(2, 2)),  # type: ignore[return-value]
