@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import is_image_file
@@ -41,7 +43,7 @@ def find_classes(root: Path) -> list[str]:
             f"{root / 'CLASS' / 'picture.jpg'}"
         )
     for name in classes:
-        if not any(is_image_file(str(file)) for file in (root / name).rglob("*")):
+        if next(_pictures_in(root / name, {os.path.realpath(root)}), None) is None:
             raise UserError(
                 f"{root / name} holds no pictures (.jpg, .png, ...); "
                 "every folder there is taken for a class: put pictures in, or move it away"
@@ -83,12 +85,48 @@ class ClassFolders(ImageFolder):  # type: ignore[misc]
         """All classes with their labels, whatever folders there are."""
         return self._names, {name: label for label, name in enumerate(self._names)}
 
+    @staticmethod
+    def make_dataset(
+        directory: str | Path, class_to_idx: dict[str, int], *args: Any, **kwargs: Any
+    ) -> list[tuple[str, int]]:
+        """The files with their labels, every folder once, whatever links lead to it."""
+        root = Path(directory)
+        seen = {
+            os.path.realpath(folder) for folder in (root, *(root / name for name in class_to_idx))
+        }
+        return [
+            (file, label)
+            for name, label in sorted(class_to_idx.items())
+            for file in _pictures_in(root / name, seen)
+        ]
+
+
+def _pictures_in(folder: Path, seen: set[str]) -> Iterator[str]:
+    """The pictures in a folder and, once each, in the folders within it.
+
+    Args:
+        folder: where to look; it may be missing.
+        seen: real paths of folders that were or will be looked into; brought up to date. A link
+            to one of them would bring its pictures again, or the pictures of another class.
+    """
+    if not folder.is_dir():
+        return
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    yield from (entry.path for entry in entries if is_image_file(entry.name) and entry.is_file())
+    for entry in entries:
+        if entry.is_dir():
+            place = os.path.realpath(entry.path)
+            if place not in seen:
+                seen.add(place)
+                yield from _pictures_in(Path(entry.path), seen)
+
 
 def load_image(file: str | Path) -> Image.Image:
     """The picture in a file, in colour.
 
     Raises:
-        UserError: There is no such file, or it is no picture that can be read.
+        UserError: There is no such file, or it is no picture that can be read, or one whose
+            numbers have no known range.
     """
     path = Path(file).expanduser()
     if not path.is_file():
@@ -96,7 +134,7 @@ def load_image(file: str | Path) -> Image.Image:
         raise UserError(f"{file} {what}; name an image file")
     try:
         with Image.open(path) as image:
-            return image.convert("RGB")
+            return _in_eight_bits(image, file).convert("RGB")
     except UnidentifiedImageError as error:
         raise UserError(
             f"{file} is not an image that can be read; replace it or move it away"
@@ -105,6 +143,28 @@ def load_image(file: str | Path) -> Image.Image:
         raise UserError(
             f"{file} cannot be read as an image ({error}); replace it or move it away"
         ) from error
+
+
+def _in_eight_bits(image: Image.Image, file: str | Path) -> Image.Image:
+    """The picture with values from 0 to 255; PIL would cut off what lies above.
+
+    Raises:
+        UserError: Its values have no known range.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image).astype(np.float64)
+    if image.mode.startswith("I;16") or image.format == "PNG":  # PNG knows 16 bits at most
+        most = 65535.0
+    elif image.mode == "F" and values.min() >= 0 and values.max() <= 1:
+        most = 1.0
+    else:
+        kind = "32-bit whole" if image.mode == "I" else "floating-point"
+        raise UserError(
+            f"{file} holds {kind} numbers from {values.min():g} to {values.max():g}, and nothing "
+            "says which is white; save it with 8 or 16 bits, or as numbers from 0 to 1"
+        )
+    return Image.fromarray((values * (255 / most)).round().astype(np.uint8), "L")
 
 
 def class_index(name: str, classes: Sequence[str]) -> int:

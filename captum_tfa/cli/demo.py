@@ -13,7 +13,8 @@ from torchvision.transforms import CenterCrop, Compose, PILToTensor, Resize
 
 from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import as_user_error
-from captum_tfa.cli.explain import explained, listing, print_saved
+from captum_tfa.cli.explain import explained, listing, save
+from captum_tfa.cli.output import say
 from captum_tfa.demo import (
     Pictures,
     ShapesDataset,
@@ -26,7 +27,7 @@ from captum_tfa.demo import (
 from captum_tfa.demo.shapes import SHORTCUT_CLASS
 from captum_tfa.metrics import share_of_top_inside
 from captum_tfa.report import Explanation, explain
-from captum_tfa.report.saving import check_destination
+from captum_tfa.report.saving import try_destination
 
 # The side of the pictures that the small CNN sees, for a folder of the user's.
 _SMALLEST, _LARGEST = 32, 64
@@ -43,8 +44,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: Something that the user can put right.
     """
-    with as_user_error(FileExistsError):
-        check_destination(options.out)
+    with as_user_error(OSError):
+        try_destination(options.out)
     if options.data is None:
         run_shapes(options.out)
     else:
@@ -74,11 +75,10 @@ def run_shapes(
     shortcut = train.classes.index(SHORTCUT_CLASS)
     carriers = int(train.patched.sum())
     of_class = int((train.labels == shortcut).sum())
-    print(
+    say(
         f"Drew {len(train)} training pictures: {data.listed(train.classes)}. "
         f"{carriers} of the {of_class} {SHORTCUT_CLASS}s carry a pink patch in a corner; "
-        "no other picture does.",
-        flush=True,
+        "no other picture does."
     )
     model = _trained(train, epochs)
 
@@ -88,7 +88,7 @@ def run_shapes(
     right = plain_said.argmax(dim=1) == labels
     others = labels != shortcut
     fooled = patched_said.argmax(dim=1) == shortcut
-    print(
+    say(
         f"The CNN is right on {float(right.float().mean()):.0%} of test pictures without a patch. "
         f"With the patch put in, it calls {float(fooled[others].float().mean()):.0%} of the other "
         f"shapes a {SHORTCUT_CLASS}."
@@ -100,8 +100,8 @@ def run_shapes(
     explanation = explained(
         lambda: explain(model, train, image, label, nt_samples=nt_samples, show_progress=True)
     )
-    print(f"\n{_shortcut_story(explanation, train)}")
-    print_saved(explanation, out)
+    saved = save(explanation, out)
+    say(f"\n{_shortcut_story(explanation, train)}\n\n{saved}")
     return explanation
 
 
@@ -126,17 +126,16 @@ def run_folder(
     train, test = _read(folder)
     names = data.listed(train.classes)
     side = train.images.shape[-1]
-    print(
+    say(
         f"{len(train)} training and {len(test)} test pictures of {len(train.classes)} classes "
-        f"({names}), made {side} x {side} pixels.",
-        flush=True,
+        f"({names}), made {side} x {side} pixels."
     )
     model = _trained(train, epochs or _epochs(len(train)))
 
     said, labels = predict(model, test)
     confidence, predicted = said.max(dim=1)
     wrong = predicted != labels
-    print(f"The CNN is right on {float((~wrong).float().mean()):.1%} of the test pictures.")
+    say(f"The CNN is right on {float((~wrong).float().mean()):.1%} of the test pictures.")
     # The surest mistake, or else the least sure of the right answers.
     place = int((wrong * (1 + confidence) - ~wrong * confidence).argmax())
     image, label = test[place]
@@ -144,8 +143,8 @@ def run_folder(
         lambda: explain(model, train, image, label, nt_samples=nt_samples, show_progress=True)
     )
     file = test.samples[place][0] if test.samples else f"test picture {place}"
-    print(f"\n{_mistake_story(explanation, file, int(wrong.sum()))}")
-    print_saved(explanation, out)
+    saved = save(explanation, out)
+    say(f"\n{_mistake_story(explanation, file, int(wrong.sum()))}\n\n{saved}")
     return explanation
 
 

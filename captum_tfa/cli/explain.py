@@ -14,8 +14,9 @@ from torch.utils.data import Dataset
 
 from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
+from captum_tfa.cli.output import say
 from captum_tfa.report import Explanation, TrainingExample, explain
-from captum_tfa.report.saving import check_destination
+from captum_tfa.report.saving import try_destination
 
 # Training images that are tried out, to see whether model, weights and pictures fit together.
 _TRIED = 64
@@ -27,8 +28,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: Something that the user can put right.
     """
-    with as_user_error(FileExistsError):
-        check_destination(options.out)
+    with as_user_error(OSError):
+        try_destination(options.out)
     device = models.choose_device(options.device)
     picture = data.load_image(options.image)
     root = data.training_root(options.data)
@@ -40,13 +41,12 @@ def run(options: argparse.Namespace) -> None:
     model.to(device).eval()
     training_set = data.open_folder(root, classes, preprocess)
     image = prepared(preprocess, picture)
-    models.check_runs(model, image, len(classes))
-    print(
+    one_logit = models.check_runs(model, image, len(classes))
+    say(
         f"{len(training_set)} training images of {len(classes)} classes in {root}: "
         f"{data.listed(classes)}\n"
         f"images are prepared by {one_line(repr(preprocess))}\n"
-        f"the model is right on {_tried(model, training_set)}",
-        flush=True,
+        f"the model is right on {_tried(model, training_set)}"
     )
 
     explanation = explained(
@@ -59,14 +59,15 @@ def run(options: argparse.Namespace) -> None:
             options.nt_samples,
             method=options.method,
             layer=options.layer,
+            loss_fn=nn.BCEWithLogitsLoss(reduction="none") if one_logit else None,
             batch_size=options.batch_size,
             num_workers=_workers(device, training_set),
             seed=options.seed,
             show_progress=True,
         )
     )
-    print(f"\n{options.image}: {summary(explanation)}")
-    print_saved(explanation, options.out)
+    saved = save(explanation, options.out)
+    say(f"\n{options.image}: {summary(explanation)}\n\n{saved}")
 
 
 def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:
@@ -77,7 +78,7 @@ def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:
     """
     try:
         image = preprocess(picture)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"the model's preprocess fails on an image ({type(error).__name__}: {one_line(error)})"
         ) from error
@@ -127,15 +128,15 @@ def listing(examples: Iterable[TrainingExample]) -> list[str]:
     ]
 
 
-def print_saved(explanation: Explanation, out: str) -> None:
-    """Saves the explanation and says where it lies.
+def save(explanation: Explanation, out: str) -> str:
+    """Saves the explanation; where it lies, in words.
 
     Raises:
         UserError: It cannot be written there.
     """
     with as_user_error(OSError):
         folder = explanation.save(out)
-    print(f"\nfigure: {folder / 'figure.png'}\nnumbers and maps: beside it in {folder}")
+    return f"figure: {folder / 'figure.png'}\nnumbers and maps: beside it in {folder}"
 
 
 def _workers(device: torch.device, training_set: Dataset[Any]) -> int:
@@ -160,7 +161,9 @@ def _tried(model: nn.Module, training_set: Dataset[Any]) -> str:
     right = 0
     for place in places:
         image, label = training_set[place]
-        right += int(model(image.unsqueeze(0).to(device)).argmax()) == label
+        logits = model(image.unsqueeze(0).to(device))
+        said = int(logits > 0) if logits.numel() == 1 else int(logits.argmax())
+        right += said == label
     text = f"{right} of {len(places)} training images tried"
     if 2 * right < len(places):
         text += " (few: do --weights, --data and the preparation of the images belong together?)"

@@ -14,6 +14,7 @@ from typing import NoReturn, TextIO
 
 from captum_tfa import __version__
 from captum_tfa.cli.errors import UserError, one_line
+from captum_tfa.cli.output import finish, say
 
 _EXPLAIN_EPILOG = """
 how pictures are prepared:
@@ -58,11 +59,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             options = _parser().parse_args(argv)
             _run(options)
         except UserError as error:
-            print(f"captum-tfa: error: {error}", file=sys.stderr)
+            say(f"captum-tfa: error: {error}", sys.stderr)
             return 2
         except KeyboardInterrupt:
-            print("\ncaptum-tfa: stopped", file=sys.stderr)
+            say("\ncaptum-tfa: stopped", sys.stderr)
             return 130
+        finally:
+            finish()
     return 0
 
 
@@ -85,7 +88,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    print(f"captum-tfa: warning: {one_line(message)}", file=sys.stderr)
+    say(f"captum-tfa: warning: {one_line(message)}", sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -174,7 +177,7 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--seed",
         metavar="N",
-        type=_whole(0),
+        type=_whole(0, 2**64 - 1),
         default=0,
         help="seed of the noise (default: %(default)s)",
     )
@@ -208,16 +211,17 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     )
 
 
-def _whole(least: int) -> Callable[[str], int]:
-    """Reads a whole number of at least ``least``, for argparse."""
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Reads a whole number from ``least`` to ``most``, for argparse."""
 
     def read(text: str) -> int:
         try:
             value = int(text)
         except ValueError:
             value = least - 1
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} up")
+        if value < least or (most is not None and value > most):
+            up = "up" if most is None else f"to {most}"
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {up}")
         return value
 
     return read

@@ -38,9 +38,11 @@ def choose_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:  # the second without CUDA in the build
+        computed = float((torch.ones(2, device=device) * 2).sum())  # "meta" has no numbers
+    except (RuntimeError, AssertionError, ValueError, TypeError) as error:
         raise UserError(f"--device {name} cannot be used here; try auto or cpu") from error
+    if computed != 4:
+        raise UserError(f"--device {name} computes 2 + 2 = {computed:g}; try auto or cpu")
     return device
 
 
@@ -70,7 +72,12 @@ def load_weights(model: nn.Module, file: str) -> None:
     """
     path = Path(file).expanduser()
     if not path.is_file():
-        raise UserError(f"--weights {file} does not exist; name a .pt, .pth or .safetensors file")
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise UserError(f"--weights {file} {what}; name a .pt, .pth or .safetensors file")
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise UserError(f"--weights {file} cannot be read ({error.strerror})") from error
     tensors = _tensors_in(_read(path), path)
     wanted = model.state_dict()
     missing = [key for key in wanted if key not in tensors]
@@ -90,8 +97,11 @@ def load_weights(model: nn.Module, file: str) -> None:
     model.load_state_dict(tensors)
 
 
-def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> None:
+def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> bool:
     """Runs one image ``[3, H, W]`` through the model.
+
+    Returns:
+        Whether it tells two classes apart by one logit, which is above 0 for the second.
 
     Raises:
         UserError: The model fails, or does not give logits ``[1, num_classes]``.
@@ -100,7 +110,7 @@ def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> None:
     try:
         with torch.no_grad():
             output = model(image.unsqueeze(0).to(next(model.parameters()).device))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"the model fails on an image of {size} ({_where(error)}); "
             "set model.preprocess in the factory to the transform that it needs"
@@ -110,11 +120,14 @@ def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> None:
             f"the model gives {type(output).__name__} for an image; it must give a tensor of "
             "logits [B, classes]: let the factory return a module that does"
         )
+    if output.shape[1] == 1 and num_classes == 2:
+        return True
     if output.shape[1] != num_classes:
         raise UserError(
             f"the model tells {output.shape[1]} classes apart, --data has {num_classes} class "
             "folders; name the data that the model was trained on"
         )
+    return False
 
 
 def _from_torchvision(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
@@ -139,7 +152,7 @@ def _from_factory(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"--model {name}: importing {module_name} fails ({_where(error)}); "
             "run the command in the folder where the module lies, or install its package"
@@ -149,7 +162,7 @@ def _from_factory(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
         raise UserError(f"--model {name}: {module_name} has no function {factory_name}")
     try:
         model = factory(**_arguments(factory, num_classes))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UserError(
             f"--model {name}: the factory fails ({_where(error)}); "
             "it must be callable with no argument but num_classes"
@@ -220,7 +233,7 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
-def _where(error: Exception) -> str:
+def _where(error: BaseException) -> str:
     """What failed and in which line of whose file."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = f"{type(error).__name__}: {one_line(error)}"

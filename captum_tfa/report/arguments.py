@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-# Images that are fetched twice, to see whether the data set gives the same ones again.
-_FETCHED_TWICE = 8
+# So many images, spread over the data set, are fetched twice, to see whether they are the same.
+_FETCHED_TWICE = 32
+
+
+_SEEDS = 2**64  # as many as torch knows
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class Question:
         label_given: Whether the user gave it.
         predicted: The class that the model says.
         confidence: Its softmax probability, in [0, 1].
-        classes: How many classes the model tells apart.
+        classes: How many classes the model tells apart; 2 by one logit.
     """
 
     image: Tensor
@@ -48,6 +52,7 @@ def check_numbers(
     batch_size: int | None,
     num_workers: int,
     internal_batch_size: int | None,
+    seed: int,
 ) -> None:
     """Raises ValueError for the first number outside its range."""
     whole = [("k", k, 1), ("nt_samples", nt_samples, 1), ("num_workers", num_workers, 0)]
@@ -55,8 +60,12 @@ def check_numbers(
         if size is not None:
             whole.append((name, size, 1))
     for name, value, least in whole:
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        number = _index(value)
+        if number is None or number < least:
             raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}")
+    number = _index(seed)
+    if number is None or not 0 <= number < _SEEDS:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {_SEEDS - 1}")
     if not 0 <= noise_level < float("inf"):
         raise ValueError(
             f"noise_level is {noise_level!r}; it must be 0 or more: "
@@ -102,7 +111,8 @@ def check_dataset(dataset: Any, channels: int) -> int:
     count = len(dataset)
     if count == 0:
         raise ValueError("train_dataset is empty; give the data that the model was trained on")
-    for index in range(min(count, _FETCHED_TWICE)):
+    places = torch.linspace(0, count - 1, min(count, _FETCHED_TWICE)).long().tolist()
+    for index in places:
         first, _ = example(dataset, index)
         again, _ = example(dataset, index)
         if len(first) != channels:
@@ -144,6 +154,7 @@ def example(dataset: Any, index: int) -> tuple[Tensor, int]:
 
 def ask(
     model: nn.Module,
+    loss_fn: Callable[..., Tensor] | None,
     output_fn: Callable[[Any], Tensor] | None,
     test_input: Tensor,
     test_target: int | None,
@@ -170,6 +181,8 @@ def ask(
         if hook is not None:
             hook.remove()
     logits = output if output_fn is None else output_fn(output)
+    if isinstance(logits, Tensor) and logits.numel() == 1:
+        logits = _of_two_classes(logits, loss_fn)
     if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1:
         raise ValueError(
             f"the model gives {_describe(logits)} for one image; explain() needs logits "
@@ -188,6 +201,24 @@ def ask(
     return Question(
         image, label, test_target is not None, predicted, confidence, len(probabilities)
     )
+
+
+def _of_two_classes(logit: Tensor, loss_fn: Callable[..., Tensor] | None) -> Tensor:
+    """Logits ``[1, 2]`` whose softmax is the sigmoid of one logit.
+
+    Raises:
+        ValueError: The loss does not take the one number for a logit.
+    """
+    if not isinstance(loss_fn, nn.BCEWithLogitsLoss):
+        raise ValueError(
+            "the model gives one number for an image. If it tells two classes apart (labels 0 and "
+            "1), give loss_fn=nn.BCEWithLogitsLoss(reduction='none'). explain() is for classes: "
+            "for regression rank with ScoreInfluence(GradCosScore(model, "
+            "nn.MSELoss(reduction='none')), ...) and map with TrainingGradCos, whose labels are "
+            "numbers"
+        )
+    logit = logit.reshape(1, 1)
+    return torch.cat([torch.zeros_like(logit), logit], 1)
 
 
 def check_image(test_input: Any) -> Tensor:
@@ -218,16 +249,15 @@ def check_label(test_target: Any, classes: int) -> int:
     """
     if isinstance(test_target, Tensor) and test_target.numel() == 1:
         test_target = test_target.item()
-    if isinstance(test_target, bool) or not isinstance(test_target, int):
+    label = _index(test_target)
+    if label is None:
         raise ValueError(
             f"test_target is {_describe(test_target)}; it must be a whole number, the class, "
             "or None to ask about the model's own prediction"
         )
-    if not 0 <= test_target < classes:
-        raise ValueError(
-            f"test_target is {test_target}; the model's classes are 0 to {classes - 1}"
-        )
-    return test_target
+    if not 0 <= label < classes:
+        raise ValueError(f"test_target is {label}; the model's classes are 0 to {classes - 1}")
+    return label
 
 
 def find_layer(model: nn.Module, layer: nn.Module | str | None) -> tuple[nn.Module, str] | None:
@@ -251,6 +281,14 @@ def find_layer(model: nn.Module, layer: nn.Module | str | None) -> tuple[nn.Modu
         f"layer ({type(layer).__name__}) is no part of the model; "
         "give a module out of model.named_modules(), or its dotted name"
     )
+
+
+def _index(value: Any) -> int | None:
+    """A whole number of Python or NumPy as an int; ``None`` for anything else, also for truths."""
+    try:
+        return None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        return None
 
 
 def _whole_number(value: Any) -> int | None:

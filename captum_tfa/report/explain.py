@@ -62,7 +62,8 @@ def explain(
     state, the model and its hooks are left as they were.
 
     Args:
-        model: A classifier with logits ``[B, classes]``, in eval mode. Its device is used.
+        model: A classifier with logits ``[B, classes]``, in eval mode, or with one logit for two
+            classes (``loss_fn=nn.BCEWithLogitsLoss(reduction="none")``). Its device is used.
         train_dataset: Map-style, yields ``(image [C, H, W], class label)``, always the same image
             for an index: use the transform for evaluation. Its ``classes``, ``samples`` and
             the ``Normalize`` of its ``transform`` are used for display, also through `Subset`.
@@ -92,7 +93,7 @@ def explain(
         num_workers: Processes that load training images. Default 0: this one.
         internal_batch_size: Noisy copies at once while mapping. None (default): chosen to be
             safe for memory.
-        seed: Seed of the noise.
+        seed: Seed of the noise, from 0 to 2^64 - 1.
         class_names: One name a class. None (default): the data set's ``classes``, or numbers.
         mean: Per-channel mean that the transform took away, for display. None: see above; if
             nothing is found, an image outside [0, 1] is stretched from its minimum and maximum.
@@ -107,8 +108,9 @@ def explain(
             raised before the long work, with what to do.
     """
     arguments.check_numbers(
-        k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size
+        k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size, seed
     )
+    k, nt_samples, seed = int(k), int(nt_samples), int(seed)  # as JSON writes them
     drawn_by = methods.choose(method, of_layer=layer is not None)
     score = GradCosScore(model, loss_fn, output_fn, parameters)
     validate(model)
@@ -116,7 +118,8 @@ def explain(
     image = arguments.check_image(test_input)
     given = arguments.check_statistics(mean, std, image.shape[1])
     count = arguments.check_dataset(train_dataset, image.shape[1])
-    question = arguments.ask(model, output_fn, image, test_target, found[0] if found else None)
+    layer_asked = found[0] if found else None
+    question = arguments.ask(model, loss_fn, output_fn, image, test_target, layer_asked)
     names = _names(class_names, train_dataset, question.classes)
     batch_size = batch_size or _batch_size(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
@@ -140,6 +143,7 @@ def explain(
     def shown(index: int, value: float) -> TrainingExample:
         picture, label = arguments.example(train_dataset, index)
         train = picture.to(test[0]).unsqueeze(0), torch.full_like(test[1], label)
+        _check_same_as_ranked(score.against(*train, score.test_gradients(*test)), value, index)
         return TrainingExample(
             index=index,
             score=value,
@@ -189,6 +193,21 @@ def explain(
         settings=settings,
         versions=_versions(),
     )
+
+
+def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:
+    """Raise if a training image that was fetched again has another score than in the ranking.
+
+    Raises:
+        ValueError: It has, beyond rounding.
+    """
+    tolerance = 10 * torch.finfo(now.dtype).eps ** 0.5
+    if not abs(float(now) - then) <= tolerance:
+        raise ValueError(
+            f"train_dataset[{index}] scored {then:.4f} in the ranking and {float(now):.4f} when it "
+            "was fetched again to be mapped, so it is not the same image; use the transform for "
+            "evaluation, without random crops, flips or colours"
+        )
 
 
 def _both_ends(scores: Tensor, k: int) -> tuple[list[int], list[int]]:

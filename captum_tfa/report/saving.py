@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,35 @@ FIGURE, TEXT, TENSORS = "figure.png", "explanation.json", "maps.safetensors"
 _FORMAT = "captum_tfa.explanation"
 
 
+def try_destination(directory: str | os.PathLike[str]) -> None:
+    """Write beside a destination, where an explanation would be made, and take it away again.
+
+    Raises:
+        OSError: Nothing can be written there.
+        FileExistsError: As `check_destination`.
+    """
+    target = check_destination(directory)
+    with _in_users_words(directory):
+        made, new = _make_parents(target.parent), _new_beside(target)
+        try:
+            new.mkdir()
+            (new / TEXT).write_text("{}", encoding="utf-8")
+        finally:
+            _take_away(new, made)
+
+
 def check_destination(directory: str | os.PathLike[str]) -> Path:
     """The folder's path without links, if an explanation may be written there.
 
     Raises:
         FileExistsError: It is a file, or a folder that holds anything but an explanation.
+        OSError: It cannot be looked at, such as a name that is too long.
     """
-    target = Path(directory).expanduser().resolve()
+    with _in_users_words(directory):
+        return _checked(Path(directory).expanduser().resolve())
+
+
+def _checked(target: Path) -> Path:
     for parent in target.parents:
         if parent.exists():
             if not parent.is_dir():
@@ -56,18 +79,15 @@ def check_destination(directory: str | os.PathLike[str]) -> Path:
 def save(explanation: Explanation, directory: str | os.PathLike[str]) -> Path:
     """See `Explanation.save`."""
     target = check_destination(directory)
-    made = _make_parents(target.parent)
-    mark = uuid.uuid4().hex[:12]
-    new = target.with_name(f".{target.name}.{mark}.new")
-    try:
-        new.mkdir()
-        _write(explanation, new)
-        _put_in_place(new, target, old=target.with_name(f".{target.name}.{mark}.old"))
-    except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
-        for parent in made:
-            parent.rmdir()
-        raise
+    with _in_users_words(directory):
+        made, new = _make_parents(target.parent), _new_beside(target)
+        try:
+            new.mkdir()
+            _write(explanation, new)
+            _put_in_place(new, target, old=new.with_suffix(".old"))
+        except BaseException:
+            _take_away(new, made)
+            raise
     return target
 
 
@@ -135,10 +155,41 @@ def _put_in_place(new: Path, target: Path, old: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+@contextmanager
+def _in_users_words(directory: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of the system name the folder that was asked for, not the hidden one beside it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # in words already
+            raise
+        raise OSError(
+            f"{os.fspath(directory)[:200]} cannot be written ({error.strerror}); "
+            "name another folder"
+        ) from error
+
+
+def _new_beside(target: Path) -> Path:
+    return target.with_name(f".captum-tfa-{uuid.uuid4().hex[:12]}.new")
+
+
+def _take_away(new: Path, made: Sequence[Path]) -> None:
+    shutil.rmtree(new, ignore_errors=True)
+    for parent in made:
+        with suppress(OSError):
+            parent.rmdir()
+
+
 def _make_parents(folder: Path) -> list[Path]:
     """Makes ``folder`` and what is missing above it; what was made, innermost first."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
     return missing
 
 

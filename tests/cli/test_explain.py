@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -206,3 +208,83 @@ def test_a_model_that_does_not_know_its_training_images_is_remarked_on(
         write_picture(home.folder / "pets" / "train" / "cat" / f"more{place}.png", 0)
     assert main(home.arguments()) == 0
     assert "right on 4 of 18 training images tried (few" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("top", [None, "1"])
+def test_two_classes_by_one_logit(
+    home: Home, capsys: pytest.CaptureFixture[str], top: str | None
+) -> None:
+    """Labels are the places of the class folders; above 0 is the second."""
+    one = FACTORY.replace("def make(num_classes)", "def make()").replace("num_classes", "1")
+    (home.folder / f"{home.module}.py").write_text(one)
+    scope: dict[str, Any] = {}
+    exec(one, scope)
+    torch.manual_seed(1)
+    torch.save(scope["make"]().state_dict(), home.folder / "weights.pt")
+    assert main(home.arguments(top=top)) == 0
+    found = read(home.folder / "why")
+    assert found["test"]["predicted_name"] in ("cat", "dog")  # type: ignore[index]
+    assert found["settings"]["loss"] == "BCEWithLogitsLoss"  # type: ignore[index]
+    assert "of 8 training images tried" in capsys.readouterr().out
+
+
+def test_a_destination_is_tried_before_the_work(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody_ranks(*args: object, **kwargs: object) -> None:
+        raise AssertionError("ranked before the destination was tried")
+
+    monkeypatch.setattr(explain, "explain", nobody_ranks)
+    refused(home, capsys, "x" * 100, "File name too long", out="x" * 300)
+    refused(home, capsys, "/proc/why cannot be written", out="/proc/why")
+    (home.folder / "file").write_text("mine")
+    refused(home, capsys, "is a file", out="file/why")
+
+    def full(self: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    line = refused(home, capsys, "new/why cannot be written (No space left", out="new/why")
+    assert ".captum-tfa-" not in line
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**64), "1.5", "a"])
+def test_seeds_that_torch_does_not_know_are_refused_at_once(
+    home: Home, capsys: pytest.CaptureFixture[str], seed: str
+) -> None:
+    refused(home, capsys, f"from 0 to {2**64 - 1}", seed=seed)
+
+
+def test_the_largest_seed(home: Home) -> None:
+    assert main(home.arguments(seed=str(2**64 - 1))) == 0
+
+
+def test_weights_that_cannot_be_read_are_not_called_broken(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = Path.open
+
+    def forbidden(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "weights.pt":
+            raise PermissionError(errno.EACCES, "Permission denied", str(self))
+        return opened(self, *args, **kwargs)
+
+    refused(home, capsys, "--weights pets is a folder", weights="pets")
+    monkeypatch.setattr(Path, "open", forbidden)
+    refused(home, capsys, "--weights weights.pt cannot be read (Permission denied)")
+
+
+@pytest.mark.parametrize("place", ["def make(num_classes):", "import torch\n"])
+def test_a_factory_that_leaves_is_told(
+    home: Home, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    indent = "\n    " if "def" in place else ""
+    leaves = FACTORY.replace(place, f"{place}{indent}raise SystemExit(3)\n", 1)
+    (home.folder / f"{home.module}.py").write_text(leaves)
+    refused(home, capsys, "SystemExit: 3")
+
+
+def test_a_device_that_cannot_compute_is_refused(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused(home, capsys, "--device meta cannot be used here", device="meta")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from captum_tfa import GradCosScore
 from captum_tfa.report import arguments, explain
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
@@ -190,3 +191,96 @@ def test_whole_numbers_of_any_kind_are_labels(label: object) -> None:
 def test_a_tensor_dataset_can_be_used() -> None:
     data = TensorDataset(torch.zeros(4, 3, 8, 8), torch.zeros(4, dtype=torch.long))
     assert arguments.check_dataset(data, 3) == 4
+
+
+@pytest.mark.parametrize("seed", [None, "a", 1.5, True, -1, 2**64])
+def test_seeds_that_are_no_seeds_are_named(seed: object) -> None:
+    refused("seed is .*whole number from 0 to 18446744073709551615", seed=seed)
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, torch.tensor])
+def test_whole_numbers_of_every_kind_are_taken(kind: Any) -> None:
+    found = explain(
+        tiny_model(), TinyPictures(), puzzling_picture(), kind(2), kind(1), kind(1), seed=kind(3)
+    )
+    assert found.label == 2
+    assert len(found.proponents) == 1
+    assert (found.settings["k"], found.settings["seed"]) == (1, 3)
+
+
+def _one_logit() -> nn.Module:
+    model = tiny_model()
+    model[5] = nn.Linear(4, 1)
+    return model
+
+
+class TwoClasses(TinyPictures):
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return image, int(label > 0)
+
+
+@pytest.mark.parametrize("squeezed", [False, True])
+def test_one_logit_is_a_model_of_two_classes(squeezed: bool) -> None:
+    model, loss = _one_logit(), nn.BCEWithLogitsLoss(reduction="none")
+    pick = (lambda out: out.squeeze(1)) if squeezed else None
+    image = puzzling_picture()
+    found = explain(model, TwoClasses(), image, loss_fn=loss, output_fn=pick, k=12, nt_samples=1)
+    logit = float(model(image[None]))
+    assert found.predicted == int(logit > 0)
+    assert found.confidence == pytest.approx(1 / (1 + np.exp(-abs(logit))), rel=1e-5)
+    score = GradCosScore(model, loss)
+    for example in (*found.proponents, *found.opponents):
+        train, label = TwoClasses()[example.index]
+        expected = score(train[None], image[None], torch.tensor([found.label]), label)
+        assert example.score == pytest.approx(float(expected.detach()), abs=1e-5)
+    asked = explain(
+        model, TwoClasses(), image, 1 - found.predicted, k=1, nt_samples=1, loss_fn=loss
+    )
+    assert asked.label == 1 - found.predicted
+
+
+def test_one_number_without_a_loss_for_it_says_what_to_do() -> None:
+    message = r"one number for an image.*BCEWithLogitsLoss\(reduction='none'\).*for regression rank"
+    refused(message, model=_one_logit(), train_dataset=TwoClasses())
+    refused(
+        message,
+        model=_one_logit(),
+        train_dataset=TwoClasses(),
+        loss_fn=nn.MSELoss(reduction="none"),
+    )
+
+
+class RandomFrom(TinyPictures):
+    """Gives other images each time, from some index on."""
+
+    def __init__(self, start: int, count: int) -> None:
+        super().__init__(count)
+        self.start = start
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = super().__getitem__(index)
+        return image + torch.rand(()) if index >= self.start else image, label
+
+
+@pytest.mark.parametrize("start", [0, 20, 300])
+def test_images_that_are_random_from_some_index_on_are_noticed(start: int) -> None:
+    refused("is another image each time", train_dataset=RandomFrom(start, 400), k=3)
+
+
+def test_an_image_that_is_not_the_one_that_was_ranked_is_noticed() -> None:
+    class ChangesOnce(TinyPictures):
+        """One image that no check looks at is another one the third time."""
+
+        def __init__(self) -> None:
+            super().__init__(100)
+            self.asked = [0] * 100
+
+        def __getitem__(self, index: int) -> Any:
+            self.asked[index] += 1
+            image, label = super().__getitem__(index)
+            return image.flip(1) if self.asked[index] > 1 and index % 33 else image, label
+
+    pictures = ChangesOnce()
+    with pytest.raises(ValueError, match=r"train_dataset\[\d+\] (scored|is another image)"):
+        explain(tiny_model(), pictures, puzzling_picture(), k=20, nt_samples=1)
