@@ -17,6 +17,7 @@ from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.locks import model_lock
+from captum_tfa.gradients.modes import in_own_precision
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
 from captum_tfa.scores.losses import LossFn, OutputFn
@@ -109,7 +110,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
             model_lock(self.forward_func.model),  # Captum's hooks would see other threads' passes
             second_derivatives(),
             _layers_in_use(),
-            torch.autocast(rows.train[0].device.type, enabled=False),
+            in_own_precision(rows.train[0].device.type),
         ):
             maps, _ = compute_layer_gradients_and_eval(
                 lambda *train: refuse_dead_ends(rows.scores(self.forward_func, train)),

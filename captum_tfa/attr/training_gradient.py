@@ -14,6 +14,7 @@ from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.gradients.modes import in_own_precision
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
 from captum_tfa.scores.losses import LossFn, OutputFn
@@ -108,7 +109,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             scores = rows.scores(self.forward_func, train)
             refuse_dead_ends(scores)
             of_test = scores.reshape(len(rows), -1).sum(0).unbind()
-            with second_derivatives(), torch.autocast(train[0].device.type, enabled=False):
+            with second_derivatives(), in_own_precision(train[0].device.type):
                 maps = [
                     torch.autograd.grad(
                         total, images, retain_graph=total is not of_test[-1], allow_unused=True
