@@ -21,6 +21,8 @@ class GradCosScore(Score):
         >>> score(train_images, test_image, test_target=3, train_target=train_labels)  # [B]
     """
 
+    name = "grad-cos"
+
     def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
         """``⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``, and 0 where one of the norms is."""
         return cosine(*self.products(train, tests, rows))

@@ -22,6 +22,8 @@ class GradDotScore(Score):
         >>> score(train_images, test_image, test_target=3, train_target=train_labels)  # [B]
     """
 
+    name = "grad-dot"
+
     def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
         """``⟨g_train, g_test⟩``; 0, with a map of zeros, where one of the gradients is zero."""
         inner, squares, test_squares = self.products(train, tests, rows)

@@ -86,6 +86,7 @@ class InfluenceScore(Score):
         super().__init__(model, loss_fn, output_fn, curvature.names, measure_fn)
         self.curvature, self.normalise = curvature, normalise
         self.symmetric = normalise is None and measure_fn is None
+        self.name = "influence" if normalise is None else f"influence ({normalise})"
 
     def prepared(self, tests: TestGradients) -> TestGradients:
         """``H⁻¹ g_test``."""

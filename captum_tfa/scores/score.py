@@ -64,6 +64,8 @@ class Score(nn.Module, ABC):
             better, as for a loss. ``None``: ``loss_fn``.
 
     Attributes:
+        loss_fn: as it was given; likewise ``output_fn``.
+        choice: which parameters count, as it was given.
         symmetric: whether a pair has the same score when its images change sides, as far as it
             depends on them alone.
 
@@ -73,6 +75,8 @@ class Score(nn.Module, ABC):
     """
 
     symmetric: bool = True
+    #: What reports call it.
+    name: str = "score"
 
     def __init__(
         self,
@@ -95,6 +99,7 @@ class Score(nn.Module, ABC):
             measures = ExampleLosses(measure_fn, output_fn, "measure_fn")
             self._measured = ParameterGradients(model, measures, parameters)
             self.symmetric = False
+        self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
         self._warned = False
 
     def prepared(self, tests: TestGradients) -> TestGradients:
