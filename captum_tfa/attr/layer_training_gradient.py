@@ -17,9 +17,9 @@ from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.locks import model_lock
+from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import Score
-from captum_tfa.scores.losses import LossFn, OutputFn
 
 LayerMap = Tensor | tuple[Tensor, ...]
 

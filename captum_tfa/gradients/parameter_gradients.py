@@ -123,6 +123,22 @@ class ParameterGradients:
         """``‖g‖²`` of each example, ``[B]``, without graph and hooks."""
         return self._in_parts(inputs, target, {}).squares
 
+    def terms(self, inputs: Sequence[Tensor], target: Tensor | None) -> Iterator[dict[str, Term]]:
+        """The gradients of examples as terms, by parameter, without graph and hooks.
+
+        Args:
+            inputs: the model's input tensors, each ``[B, ...]``.
+            target: labels ``[B, ...]``, or ``None`` for the loss's own choice.
+
+        Yields:
+            The terms of one part of the examples after the other, in their order.
+        """
+        model = hookless(self.model)
+        for images, labels in self._parts(inputs, target, len(inputs[0])):
+            with differentiating(images[0].device):
+                terms = self._terms(model, images, labels, False)
+            yield terms
+
     def _in_parts(
         self, inputs: Sequence[Tensor], target: Tensor | None, tests: Mapping[str, TestGradient]
     ) -> Products:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.gradients import ParameterGradients, TestGradients, outside_inference_mode
+from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
-from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.scores.pairing import (
     Inputs,
     as_tensors,
