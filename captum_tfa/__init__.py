@@ -41,7 +41,7 @@ __all__ = [
 ]
 
 
-_FOLDERS = ("scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

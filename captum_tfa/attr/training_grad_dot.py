@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from captum_tfa.attr.training_gradient import TrainingGradient
+from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import GradDotScore
-from captum_tfa.scores.losses import LossFn, OutputFn
 
 
 class TrainingGradDot(TrainingGradient):

@@ -161,6 +161,24 @@ class ParameterGradients:
         ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
+    def terms(
+        self, inputs: Sequence[Tensor], target: Tensor | None
+    ) -> Iterator[Mapping[str, Term]]:
+        """The gradients of examples as terms, by parameter, without graph and hooks.
+
+        Args:
+            inputs: the model's input tensors, each ``[B, ...]``.
+            target: labels ``[B, ...]``, or ``None`` for the loss's own choice.
+
+        Yields:
+            The terms of one part of the examples after the other, in their order.
+        """
+        model = hookless(self.model)
+        for images, labels in self._parts(inputs, target, len(inputs[0])):
+            with differentiating(images[0].device):
+                terms = self._of(model, images, labels, False).terms
+            yield terms
+
     def _parts(
         self, inputs: Sequence[Tensor], target: Tensor | None, most: int
     ) -> Iterator[tuple[list[Tensor], Tensor | None]]:

@@ -19,12 +19,36 @@ from captum_tfa.gradients.uses import Use
 _MOST_LAYOUTS = 32
 
 
+class Place(Protocol):
+    """One use of a parameter, by ``B`` examples; all tensors are ``[B, r, ...]``."""
+
+    @property
+    def rule(self) -> Rule:
+        """How the gradient follows."""
+        ...
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """What went in."""
+        ...
+
+    @property
+    def delta(self) -> Tensor:
+        """The gradient of the loss at what came out."""
+        ...
+
+
 class Term(Protocol):
     """What one use of a parameter adds to the gradients of ``B`` examples."""
 
     @property
     def separable(self) -> bool:
         """Whether one backward pass served all examples."""
+        ...
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """The uses that make up the term; none if their positions are shared by examples."""
         ...
 
     def gradient(self) -> Tensor:
@@ -50,6 +74,10 @@ class _Separable:
     inputs: tuple[Tensor, ...]
     delta: Tensor
 
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return (self,)
+
     def gradient(self) -> Tensor:
         return self.rule.gradient(self.inputs, self.delta)
 
@@ -65,6 +93,7 @@ class _Shared:
     """A use whose positions serve all examples: one delta, and one term, for each example."""
 
     separable: ClassVar[bool] = False
+    places: ClassVar[tuple[Place, ...]] = ()
 
     examples: tuple[_Separable, ...]
 
@@ -87,6 +116,12 @@ class _Sum:
     @property
     def separable(self) -> bool:
         return all(term.separable for term in self.terms)
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        if not self.separable:
+            return ()
+        return tuple(place for term in self.terms for place in term.places)
 
     def gradient(self) -> Tensor:
         total = self.terms[0].gradient()

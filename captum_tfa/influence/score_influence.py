@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from captum_tfa.gradients import TestGradients
-from captum_tfa.influence.batches import (
+from captum_tfa.gradients.batches import (
     Batch,
     check_count,
     first_inputs,

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.metrics.masking import masked, top_mask
 from captum_tfa.metrics.sgd_step import loss_changes
 from captum_tfa.scores import GradCosScore
-from captum_tfa.scores.losses import LossFn, OutputFn
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)  # those of [bacha2025training]
 

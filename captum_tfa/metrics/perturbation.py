@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.metrics.controls import random_saliency
 from captum_tfa.metrics.masked_influence import FRACTIONS, MaskedInfluence, masked_influence
 from captum_tfa.metrics.paired import PairedDifference, paired_difference
-from captum_tfa.scores.losses import LossFn, OutputFn
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from captum_tfa.gradients import outside_inference_mode
-from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
+from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.scores.validate import validate
 
 

@@ -1,6 +1,7 @@
 """The maps that `explain` can draw: for each its name, how it is made, and how it is shown.
 
-All are of one score ``S`` of two images, with respect to one of them, ``x``. With ``G`` the mean gradient ``dS/dx`` over noisy copies, and ``b`` an image of one colour:
+All are of one score ``S`` of two images, with respect to one of them, ``x``. With ``G`` the mean
+gradient ``dS/dx`` over noisy copies, and ``b`` an image of one colour:
 
 - ``gradient``: ``G``, the paper's map [bacha2025training]. Where does a change matter? It is shown
   by size, whatever the sign.

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.gradients.rule import TestGradient
 from captum_tfa.scores.grad_cos import cosine
-from captum_tfa.scores.losses import LossFn, OutputFn
 from captum_tfa.scores.score import Score, vanishing
 
 NORMALISATIONS = (None, "cos", "theta", "ell")
@@ -55,7 +55,8 @@ class InfluenceScore(Score):
 
     Raises:
         TypeError: ``curvature`` cannot solve.
-        ValueError: ``normalise`` is none of these; otherwise as `Score`.
+        ValueError: ``normalise`` is none of these, or the curvature belongs to another model or to
+            other weights of this one; otherwise as `Score`.
 
     Example::
 
@@ -84,6 +85,8 @@ class InfluenceScore(Score):
                 f"{', '.join(map(repr, NORMALISATIONS))}."
             )
         super().__init__(model, loss_fn, output_fn, curvature.names, measure_fn)
+        if hasattr(curvature, "check_model"):
+            curvature.check_model(model)
         self.curvature, self.normalise = curvature, normalise
         self.symmetric = normalise is None and measure_fn is None
         self.name = "influence" if normalise is None else f"influence ({normalise})"

@@ -19,9 +19,9 @@ from captum_tfa.gradients import (
     TestGradients,
     outside_inference_mode,
 )
+from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
-from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.scores.pairing import (
     Inputs,
     as_tensors,

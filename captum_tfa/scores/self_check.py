@@ -12,10 +12,10 @@ from captum_tfa.gradients import (
     hookless,
     outside_inference_mode,
 )
+from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.modes import differentiating
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.uses import ParameterUses
-from captum_tfa.scores.losses import ExampleLosses
 from captum_tfa.scores.pairing import Inputs, as_labels, as_tensors, label_rows
 
 # Exact engines differ by this much in float32, by the kinks of ReLU and max pooling.

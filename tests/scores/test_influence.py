@@ -17,6 +17,7 @@ from captum_tfa import (
     ScoreInfluence,
     TrainingGradient,
 )
+from captum_tfa.curvature import fit_curvature
 from tests.oracle import EXACT, SlowScore, relative_error
 
 LABELS, TEST_LABELS = torch.tensor([0, 2, 1, 1]), torch.tensor([1, 0])
@@ -220,3 +221,38 @@ def test_wrong_arguments_are_refused(arguments: Any, kind: type[Exception], mess
     model = _net()
     with pytest.raises(kind, match=message):
         InfluenceScore(**{"model": model, "curvature": Metric(model), **arguments})
+
+
+@pytest.mark.parametrize("kind", ["ekfac", "kfac", "diagonal", "fisher"])
+@KINDS
+def test_fitted_curvatures_stand_between_the_gradients(kind: Any, normalise: str | None) -> None:
+    model, images = _net(), _images(20)
+    pairs = list(zip(images, (torch.arange(20) % 3).tolist(), strict=True))
+    curvature = fit_curvature(model, pairs, kind)  # type: ignore[arg-type]
+    metric = Metric(model)
+    count = len(metric.matrix)
+    parts = torch.eye(count).double().split([s.numel() for s in metric.shapes.values()], 1)
+    unit = {
+        name: part.reshape(count, *shape)
+        for (name, shape), part in zip(metric.shapes.items(), parts, strict=True)
+    }
+    metric.matrix = torch.cat([part.flatten(1) for part in curvature.solve(unit).values()], 1)
+    score, slow = (
+        InfluenceScore(model, curvature, normalise),
+        SlowInfluence(model, metric, normalise),
+    )
+    train, test = _images(4), _images(1)
+    leaf = train.clone().requires_grad_()
+    expected = slow(leaf, test, 1, LABELS)
+    (right,) = torch.autograd.grad(expected.sum(), leaf)
+    assert relative_error(score(train, test, 1, LABELS), expected) < 1e-7
+    assert relative_error(TrainingGradient(score).attribute(train, LABELS, (test, 1)), right) < 1e-7
+
+
+def test_a_curvature_of_other_weights_is_refused() -> None:
+    model = _net()
+    curvature = fit_curvature(model, [(image, 0) for image in _images(3)], "diagonal")  # type: ignore[arg-type]
+    with torch.no_grad():
+        model[4].weight.add_(0.1)
+    with pytest.raises(ValueError, match="model"):
+        InfluenceScore(model, curvature)

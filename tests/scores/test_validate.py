@@ -9,7 +9,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from captum_tfa import GradCosScore, validate
-from captum_tfa.scores.validate import problems
+from captum_tfa.gradients.problems import problems
 from tests.oracle import NETS, small_cnn
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import (
 )
 
 from captum_tfa import GradCosScore, ScoreInfluence
-from captum_tfa.influence.batches import Batch, in_order, split
+from captum_tfa.gradients.batches import Batch, in_order, split
 from tests.influence.tiny_sets import TESTS, Streamed, images, linear_and_conv, training_set
 
 EXAMPLES = training_set()

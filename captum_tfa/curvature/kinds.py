@@ -1,0 +1,19 @@
+"""Every kind of curvature by its name."""
+
+from __future__ import annotations
+
+from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.diagonal import DiagonalCurvature
+from captum_tfa.curvature.ekfac import EkfacCurvature
+from captum_tfa.curvature.fisher import FisherCurvature
+from captum_tfa.curvature.kfac import KfacCurvature
+
+KINDS: dict[str, type[Curvature]] = {
+    made.kind: made
+    for made in (
+        FisherCurvature,
+        DiagonalCurvature,
+        KfacCurvature,
+        EkfacCurvature,
+    )
+}

@@ -1,0 +1,129 @@
+"""Curvature in the eigenbasis of Kronecker factors: what K-FAC and EK-FAC have in common.
+
+A layer's block is ``(U_D ⊗ U_A) diag(Λ) (U_D ⊗ U_A)ᵀ``, so
+
+    (H + λI)⁻¹ G = U_D [(U_Dᵀ G U_A) / (Λ + λ)] U_Aᵀ .
+
+The two kinds differ in ``Λ`` alone. Parameters without factors (norm layers, embeddings, anything
+that has no rule) have their diagonal ``E[g²]``; blocks of different layers do not meet.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.factors import Layer, layer_of
+from captum_tfa.curvature.fingerprint import Fingerprint
+from captum_tfa.gradients.terms import Term
+
+LEFT, RIGHT, EIGENVALUES = "left", "right", "eigenvalues"
+
+
+class KroneckerCurvature(Curvature):
+    """Blocks of layers in their eigenbases, the diagonal for the rest.
+
+    Its tensors are, for a layer's weight ``w``, ``w:left`` ``[groups, O, O]``, ``w:right``
+    ``[groups, K, K]`` and ``w:eigenvalues`` ``[groups, O, K]``, for any other parameter ``p``
+    ``p:eigenvalues`` with its own shape.
+    """
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers that have Kronecker factors; all other parameters have their diagonal."""
+        return tuple(Layer(*entry) for entry in self.fingerprint.settings["layers"])
+
+    def _found_trace(self) -> float:
+        return math.fsum(float(each.double().sum()) for each in self._eigenvalues())
+
+    def _least_and_greatest(self) -> tuple[float, float]:
+        ends = [each.aminmax() for each in self._eigenvalues() if each.numel()]
+        return min(float(end.min) for end in ends), max(float(end.max) for end in ends)
+
+    def _eigenvalues(self) -> Iterator[Tensor]:
+        for name, tensor in self._tensors.items():
+            if name.endswith(f":{EIGENVALUES}"):
+                yield tensor
+
+    def _solve(self, vectors: dict[str, Tensor]) -> dict[str, Tensor]:
+        solved: dict[str, Tensor] = {}
+        for layer in self.layers:
+            joined = layer.joined(vectors)
+            left, right, eigenvalues = (
+                self._tensors[f"{layer.weight}:{part}"].to(joined)
+                for part in (LEFT, RIGHT, EIGENVALUES)
+            )
+            inside = left.mT @ joined @ right / (eigenvalues + self.absolute_damping)
+            solved |= layer.parted(left @ inside @ right.mT, vectors)
+        for name in vectors.keys() - solved.keys():
+            diagonal = self._tensors[f"{name}:{EIGENVALUES}"].to(vectors[name])
+            solved[name] = vectors[name] / (diagonal + self.absolute_damping)
+        return solved
+
+
+class Covariances:
+    """Adds up ``Σ a aᵀ`` and ``Σ δ δᵀ`` of each layer."""
+
+    def __init__(self) -> None:
+        self._right: dict[Layer, Tensor] = {}
+        self._left: dict[Layer, Tensor] = {}
+        self._without: set[str] = set()
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that have been seen."""
+        return list(self._left)
+
+    @torch.no_grad()
+    def add(self, terms: Mapping[str, Term]) -> None:
+        """Take in the gradients of some examples."""
+        known = {layer.weight: layer for layer in self._left}
+        for name in terms:
+            layer = known.get(name)
+            if layer is None and name not in self._without:
+                layer = layer_of(name, terms)
+            if layer is None:
+                self._without.add(name)
+                continue
+            factors = layer.factors(terms)
+            if factors is not None:
+                for totals, factor in zip((self._right, self._left), factors, strict=True):
+                    rows = factor.transpose(0, 1).flatten(1, 2)
+                    product = rows.mT @ rows
+                    totals[layer] = totals[layer] + product if layer in totals else product
+
+    def eigenbases(self) -> Iterator[tuple[Layer, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
+        """Of each layer the eigenvalues ``(d, a)`` and eigenvectors ``(U_D, U_A)`` of both sums.
+
+        Found in float64, whatever the model's precision. The sums are given up on the way.
+        """
+        for layer in self.layers:
+            left, right = (_eigen(totals.pop(layer)) for totals in (self._left, self._right))
+            yield layer, (left[0], right[0]), (left[1], right[1])
+
+
+def inside(layers: Iterable[Layer]) -> set[str]:
+    """The names of the parameters that belong to layers."""
+    names = {name for layer in layers for name in (layer.weight, layer.bias)}
+    return {name for name in names if name is not None}
+
+
+def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprint:
+    """The fingerprint with the layers among its settings, as a file keeps them."""
+    entries = [[layer.weight, layer.bias, layer.groups] for layer in layers]
+    return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
+
+
+def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
+    if not bool(covariance.isfinite().all()):
+        raise RuntimeError(
+            "The activations or gradients of the training data are not finite, so there is no "
+            "curvature. Look for NaN or infinity in the images and in the model's outputs."
+        )
+    values, vectors = torch.linalg.eigh(covariance.double())
+    return values.clamp(min=0).to(covariance), vectors.to(covariance)
