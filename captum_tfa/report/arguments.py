@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from captum_tfa.scores import GradCosScore, GradDotScore, Score
+from captum_tfa.curvature import fit_curvature
+from captum_tfa.gradients.selection import choose
+from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, Score
 
 # So many images, spread over the data set, are fetched twice, to see whether they are the same.
 _FETCHED_TWICE = 32
@@ -20,6 +22,12 @@ _FETCHED_TWICE = 32
 
 SCORES: dict[str, type[Score]] = {"grad-cos": GradCosScore, "grad-dot": GradDotScore}
 """The scores that need nothing but the model, by name."""
+
+WITH_CURVATURE = "influence"
+"""The name of the cosine with curvature, which has to be fitted first."""
+
+FITTED_TO = 2000
+"""So many training images are enough for that."""
 
 DEFAULT_SCORE = "grad-cos"
 
@@ -80,23 +88,47 @@ def check_numbers(
         )
 
 
+def with_curvature(
+    model: nn.Module,
+    train_dataset: Any,
+    loss_fn: Callable[..., Tensor] | str | None,
+    output_fn: Callable[[Any], Tensor] | None,
+    parameters: Any,
+    show_progress: bool,
+) -> InfluenceScore:
+    """The cosine with curvature, EK-FAC fitted to some of the training images."""
+    curvature = fit_curvature(
+        model,
+        train_dataset,
+        max_examples=min(len(train_dataset), FITTED_TO),
+        loss_fn=loss_fn,
+        output_fn=output_fn,
+        parameters=parameters,
+        show_progress=show_progress,
+    )
+    return InfluenceScore(model, curvature, "cos", loss_fn, output_fn)
+
+
 def choose_score(
     score: Score | str | None,
     model: nn.Module,
     loss_fn: Callable[..., Tensor] | str | None,
     output_fn: Callable[[Any], Tensor] | None,
     parameters: Any,
-) -> Score:
-    """The score that was asked for.
+) -> Score | None:
+    """The score that was asked for; ``None`` for one that has yet to be fitted.
 
     Raises:
         ValueError: No score of this name, one of another model, or settings given twice.
     """
+    if isinstance(score, str) and score == WITH_CURVATURE:
+        choose(model, parameters)  # a wrong choice is told before the fit
+        return None
     if score is None or isinstance(score, str):
         if (score or DEFAULT_SCORE) not in SCORES:
             raise ValueError(
-                f"score is {score!r}; it must be one of {', '.join(SCORES)}, or a score such as "
-                "InfluenceScore(model, curvature)"
+                f"score is {score!r}; it must be one of {', '.join((*SCORES, WITH_CURVATURE))}, or "
+                "a score such as InfluenceScore(model, curvature)"
             )
         return SCORES[score or DEFAULT_SCORE](model, loss_fn, output_fn, parameters)
     if not isinstance(score, Score):

@@ -41,7 +41,7 @@ def explain(
     score: Score | str | None = None,
     method: str | None = None,
     layer: nn.Module | str | None = None,
-    loss_fn: Callable[..., Tensor] | None = None,
+    loss_fn: Callable[..., Tensor] | str | None = None,
     output_fn: Callable[[Any], Tensor] | None = None,
     parameters: Any = None,
     batch_size: int | None = None,
@@ -77,10 +77,11 @@ def explain(
         noise_level: Standard deviation of the noise as a part of the mapped image's own range of
             values (max − min), at least 0. Default 0.1. 0 draws maps without noise.
         score: What ranks and is mapped: any `Score` of ``model``, such as
-            ``InfluenceScore(model, curvature)``, or ``"grad-cos"`` or ``"grad-dot"``. A score has
-            its own ``loss_fn``, ``output_fn`` and ``parameters``, which are then not given here.
-            For one that is not symmetric the test image's map is of the score turned round. None
-            (default): "grad-cos".
+            ``InfluenceScore(model, curvature)``, or ``"grad-cos"``, ``"grad-dot"`` or
+            ``"influence"``: the cosine with curvature, for which EK-FAC is fitted to at most 2,000
+            training images first. A score has its own ``loss_fn``, ``output_fn`` and
+            ``parameters``, which are then not given here. For one that is not symmetric the test
+            image's map is of the score turned round. None (default): "grad-cos".
         method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
@@ -118,16 +119,16 @@ def explain(
     )
     k, nt_samples, seed = int(k), int(nt_samples), int(seed)  # as JSON writes them
     drawn_by = methods.choose(method, of_layer=layer is not None)
-    asked_with = arguments.choose_score(score, model, loss_fn, output_fn, parameters)
+    chosen = arguments.choose_score(score, model, loss_fn, output_fn, parameters)
     validate(model)
     found = arguments.find_layer(model, layer)
     image = arguments.check_image(test_input)
     given = arguments.check_statistics(mean, std, image.shape[1])
     count = arguments.check_dataset(train_dataset, image.shape[1])
     layer_asked = found[0] if found else None
-    question = arguments.ask(
-        model, asked_with.loss_fn, asked_with.output_fn, image, test_target, layer_asked
-    )
+    if chosen is not None:
+        loss_fn, output_fn = chosen.loss_fn, chosen.output_fn
+    question = arguments.ask(model, loss_fn, output_fn, image, test_target, layer_asked)
     names = _names(class_names, train_dataset, question.classes)
     batch_size = batch_size or _batch_size(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
@@ -162,6 +163,9 @@ def explain(
             file=dataset_facts.file_of(train_dataset, index),
         )
 
+    asked_with = chosen or arguments.with_curvature(
+        model, train_dataset, loss_fn, output_fn, parameters, show_progress
+    )
     with random_state_kept(question.image.device):
         influence = ScoreInfluence(
             asked_with, train_dataset, batch_size, num_workers, show_progress

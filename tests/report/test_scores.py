@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, GradDotScore, InfluenceScore, TrainingGradient
+from captum_tfa.curvature import fit_curvature
 from captum_tfa.report import explain
 from captum_tfa.scores import Score, TurnedRound
 from tests.report.test_arguments import refused
@@ -90,3 +91,14 @@ def test_scores_that_do_not_fit_are_refused() -> None:
         output_fn=lambda out: out,
         parameters=["5"],
     )
+
+
+def test_influence_by_name_fits_a_curvature_first() -> None:
+    model, image, data = tiny_model(), puzzling_picture(), TinyPictures()
+    found = explain(model, data, image, 1, 2, 1, score="influence")
+    score = InfluenceScore(model, fit_curvature(model, data))  # type: ignore[arg-type]
+    expected = explain(model, data, image, 1, 2, 1, score=score)
+    assert found.settings["score"] == expected.settings["score"] == "influence (cos)"
+    for one, other in zip(found.proponents, expected.proponents, strict=True):
+        assert one.index == other.index
+        torch.testing.assert_close(one.map, other.map, rtol=1e-3, atol=1e-6)
