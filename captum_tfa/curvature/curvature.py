@@ -22,10 +22,6 @@ from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.curvature.samples import Samples
 from captum_tfa.gradients.losses import ExampleLosses
 
-# A sum `H + λI` is solved with if its least eigenvalue is this part of its greatest, times the
-# precision of its numbers: what is less is rounding.
-_LEAST = 10
-
 
 class Curvature(ABC):
     """``(H + λI)⁻¹`` for a model's parameters; made by `fit_curvature` or `load_curvature`.
@@ -38,6 +34,9 @@ class Curvature(ABC):
 
     #: The name by which `fit_curvature` knows it.
     kind: ClassVar[str]
+    #: What its greatest eigenvalue, times this, may be wrong by: eigenvalues that are kept one by
+    #: one are not wrong by others.
+    rounding: float = 0.0
     #: Whether labels may be drawn: it is made of gradients, not of second derivatives.
     of_gradients: ClassVar[bool] = True
 
@@ -167,8 +166,7 @@ class Curvature(ABC):
             )
         least, greatest = self._least_and_greatest()
         added = self.absolute_damping
-        floor = _LEAST * torch.finfo(self._precision()).eps * (greatest + added)
-        if added < 0 or not least + added > floor:
+        if added < 0 or not least + added > self.rounding * abs(greatest):
             raise ValueError(
                 f"H + λI is not positive definite: the least eigenvalue of H ({self.kind}) is "
                 f"{least:.3g}, and damping={self.damping:g} makes λ = {added:.3g}. {self._remedy()}"
@@ -181,10 +179,6 @@ class Curvature(ABC):
                 "may be zero, or the model be far from a minimum: then take kind='ggn'."
             )
         return "Raise damping."
-
-    def _precision(self) -> torch.dtype:
-        kept = [tensor.dtype for tensor in self._tensors.values() if tensor.is_floating_point()]
-        return kept[0] if kept else torch.float32
 
     def _checked(self, vectors: Mapping[str, Tensor]) -> list[Tensor]:
         """The vectors of all parameters, in the order of `names`."""

@@ -20,6 +20,7 @@ from captum_tfa.curvature.gradient_matrix import (
     KeptGradients,
     PassedGradients,
 )
+from captum_tfa.curvature.kept_examples import examples_in, kept_examples
 from captum_tfa.curvature.samples import Samples
 from captum_tfa.gradients.losses import ExampleLosses
 
@@ -28,13 +29,7 @@ MOST_BYTES = 2**31
 # Decomposing a larger matrix would take longer than fitting another kind.
 MOST_EXAMPLES = 8192
 
-_VALUES, _VECTORS, _GRADIENTS, _LABELS, _INPUT = (
-    "gram:values",
-    "gram:vectors",
-    "gradients",
-    "labels",
-    "input",
-)
+_VALUES, _VECTORS, _GRADIENTS = "gram:values", "gram:vectors", "gradients"
 
 
 class FisherCurvature(Curvature):
@@ -60,6 +55,8 @@ class FisherCurvature(Curvature):
         losses: ExampleLosses,
     ) -> None:
         self._model, self._losses = model, losses
+        # What is taken from v is nearly v itself in the direction of the greatest eigenvalue.
+        self.rounding = torch.finfo(tensors[_VALUES].dtype).eps
         super().__init__(fingerprint, tensors, damping)
 
     @classmethod
@@ -89,7 +86,7 @@ class FisherCurvature(Curvature):
         if len(widths) == 1:
             tensors[_GRADIENTS] = columns
         else:
-            tensors |= _kept_examples(samples)
+            tensors |= kept_examples(samples, "fisher: examples")
         return cls(fingerprint, tensors, damping, samples.model, samples.losses)
 
     @classmethod
@@ -124,14 +121,14 @@ class FisherCurvature(Curvature):
     def _matrix(self) -> GradientMatrix:
         if _GRADIENTS in self._tensors:
             return KeptGradients(self._tensors[_GRADIENTS])
-        inputs = [name for name in sorted(self._tensors) if name.startswith(_INPUT)]
         self.check_model(self._model)
+        inputs, labels = examples_in(self._tensors)
         return PassedGradients(
             self._model,
             self._losses,
             self.names,
-            tuple(self._tensors[name] for name in inputs),
-            self._tensors[_LABELS],
+            inputs,
+            labels,
         )
 
 
@@ -166,12 +163,3 @@ def _columns(samples: Samples, what: str, start: int, stop: int) -> Tensor:
 
 def _batch_of(terms: Mapping[str, object]) -> int:
     return len(next(iter(terms.values())).gradient())  # type: ignore[attr-defined]
-
-
-def _kept_examples(samples: Samples) -> dict[str, Tensor]:
-    """The examples with their labels, on the CPU."""
-    batches = list(samples.labelled("fisher: examples"))
-    kept = {_LABELS: torch.cat([labels.cpu() for _, labels in batches])}
-    for place in range(len(batches[0][0])):
-        kept[f"{_INPUT}:{place}"] = torch.cat([inputs[place].cpu() for inputs, _ in batches])
-    return kept

@@ -35,6 +35,8 @@ def fit_curvature(
     output_fn: OutputFn | None = None,
     seed: int = 0,
     batch_size: int = 64,
+    tolerance: float = 1e-4,
+    iterations: int = 200,
     show_progress: bool = False,
 ) -> Curvature:
     """A stand-in for the Hessian of the mean training loss, damped.
@@ -61,6 +63,9 @@ def fit_curvature(
         seed: of the examples that are drawn and of their labels, at least 0. What is drawn for an
             example does not depend on ``batch_size``.
         batch_size: examples at once, for a dataset.
+        tolerance: for ``cg``, the relative residual at which a solution counts, above 0.
+        iterations: for ``cg``, how many steps it may take at most, at least 1; a step is a pass
+            over the data.
         show_progress: whether each pass over the data shows a progress bar.
 
     Returns:
@@ -81,6 +86,10 @@ def fit_curvature(
         raise TypeError(f"seed is a {type(seed).__name__}; give a whole number.")
     if not 0 <= seed < 2**63:
         raise ValueError(f"seed is {seed}; it must be at least 0 and below 2**63.")
+    if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
+        raise ValueError(f"iterations is {iterations!r}; it must be a whole number of at least 1.")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance is {tolerance!r}; it must be above 0.")
     damping = checked_damping(damping)
     refuse_problems(model)
     if isinstance(parameters, Iterator):
@@ -97,7 +106,13 @@ def fit_curvature(
         model_hash(model),
         loss_words(losses),
         examples.words(),
-        {"labels": drawn, "seed": seed},
+        {
+            "labels": drawn,
+            "seed": seed,
+            "batch_size": batch_size,
+            "tolerance": tolerance,
+            "iterations": iterations,
+        },
     )
     with torch.random.fork_rng(devices=[]):
         return made.fitted(samples, fingerprint, damping)

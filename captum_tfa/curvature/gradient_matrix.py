@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from captum_tfa.curvature.flat import by_parameter, flattened
 from captum_tfa.gradients import Gradients, ParameterGradients, TestGradients
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.modes import differentiating
@@ -47,17 +48,12 @@ class KeptGradients(GradientMatrix):
 
     def times(self, vectors: dict[str, Tensor]) -> Tensor:
         """As `GradientMatrix.times`."""
-        flat = torch.cat([vector.flatten(1) for vector in vectors.values()], 1)
+        flat = flattened(vectors)
         return self.matrix.to(flat) @ flat.T
 
     def transposed(self, weights: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
         """As `GradientMatrix.transposed`."""
-        flat = weights.T @ self.matrix.to(weights)
-        parts = flat.split([vector[0].numel() for vector in like.values()], 1)
-        return {
-            name: part.reshape(vector.shape)
-            for (name, vector), part in zip(like.items(), parts, strict=True)
-        }
+        return by_parameter(weights.T @ self.matrix.to(weights), like)
 
 
 class PassedGradients(GradientMatrix):

@@ -50,10 +50,10 @@ def label_sampler(losses: ExampleLosses) -> Draw:
 def _classes(probabilities: Tensor, seeds: Tensor) -> Tensor:
     """One class for each position, from probabilities ``[B, C, ...]`` that sum to 1."""
     shape = probabilities[:, :1].shape
-    below = _drawn(torch.rand, shape, seeds).to(probabilities.device)
+    below = drawn(torch.rand, shape, seeds).to(probabilities.device)
     cumulated = probabilities.cumsum(1)
-    drawn: Tensor = cumulated.le(below * cumulated[:, -1:]).sum(1)
-    return drawn.clamp(max=probabilities.shape[1] - 1)
+    classes: Tensor = cumulated.le(below * cumulated[:, -1:]).sum(1)
+    return classes.clamp(max=probabilities.shape[1] - 1)
 
 
 def _classes_of_logarithms(outputs: Tensor, seeds: Tensor) -> Tensor:
@@ -70,17 +70,17 @@ def _classes_of_logarithms(outputs: Tensor, seeds: Tensor) -> Tensor:
 
 def _several(outputs: Tensor, seeds: Tensor) -> Tensor:
     """Each label by itself, from logits."""
-    below = _drawn(torch.rand, outputs.shape, seeds).to(outputs.device)
+    below = drawn(torch.rand, outputs.shape, seeds).to(outputs.device)
     return (below < outputs.double().sigmoid()).to(outputs.dtype)
 
 
 def _around(outputs: Tensor, seeds: Tensor) -> Tensor:
     """``(f − y)²`` is the logarithm of a normal distribution of variance 1/2."""
-    noise = _drawn(torch.randn, outputs.shape, seeds).to(outputs.device)
+    noise = drawn(torch.randn, outputs.shape, seeds).to(outputs.device)
     return outputs + (math.sqrt(0.5) * noise).to(outputs.dtype)
 
 
-def _drawn(draw: Callable[..., Tensor], shape: torch.Size, seeds: Tensor) -> Tensor:
+def drawn(draw: Callable[..., Tensor], shape: torch.Size, seeds: Tensor) -> Tensor:
     """Random numbers in float64, each row from its own seed, on the CPU wherever the model is."""
     generator = torch.Generator()
     return torch.stack(

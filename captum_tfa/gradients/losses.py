@@ -83,7 +83,10 @@ class ExampleLosses:
 
     def __call__(self, returned: Any, target: Tensor | None) -> Tensor:
         """Losses ``[B]`` of what the model returned; without labels, of its own prediction."""
-        outputs = self.outputs(returned)
+        return self.of_outputs(self.outputs(returned), target)
+
+    def of_outputs(self, outputs: Tensor, target: Tensor | None) -> Tensor:
+        """Losses ``[B]`` of the output tensor itself."""
         if target is None:
             target = self.prediction(outputs)
         target = self._checked(outputs, target)
