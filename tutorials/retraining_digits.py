@@ -311,14 +311,8 @@ for name in TRAININGS:
     rows = []
     areas[name] = {}
     for kind, results in found.items():
-        parts = [
-            torch.tensor([of(result) for result in results], dtype=torch.double)
-            for of in (
-                lambda r: r.auc.mean,
-                lambda r: r.recall[0.1].mean,
-                lambda r: r.recall[0.2].mean,
-            )
-        ]
+        numbers = [(r.auc.mean, r.recall[0.1].mean, r.recall[0.2].mean) for r in results]
+        parts = torch.tensor(numbers, dtype=torch.double).T
         areas[name][kind] = parts[0]
         rows.append((kind, *(normal_interval(part) for part in parts)))
     record.say(f"**{name[0].upper()}{name[1:]}**")
