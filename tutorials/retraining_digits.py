@@ -23,18 +23,17 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.data import Subset, TensorDataset
 
-from captum_tfa import GradCosScore, GradDotScore, ScoreInfluence
 from captum_tfa.metrics import (
     MeasuredOutput,
     leaving_out,
     left_out,
     linear_datamodelling_score,
     mislabel_detection,
-    normal_interval,
     paired_difference,
     random_subsets,
     retrain_subsets,
 )
+from common.mislabelled import detection_rows, suspicions, with_wrong_labels
 from common.rankings import EKFAC, rankings, tracin
 from common.record import Record
 from common.settings import settings
@@ -261,62 +260,22 @@ record.table(("model", "score", "against", "difference"), rows)
 # self-influence (for grad-dot the squared gradient norm), of a large loss, and those that oppose
 # the queries on average.
 
-
 # %%
-def suspicions(name: str, data: TensorDataset, seed: int) -> dict[str, torch.Tensor]:
-    model, _ = whole_model(name, data, seed)
-    x, y = data.tensors
-    ranked = {
-        kind: ScoreInfluence(score(model), data)
-        for kind, score in (("grad-dot", GradDotScore), ("grad-cos", GradCosScore))
-    }
-    with torch.no_grad():
-        losses = nn.functional.cross_entropy(model(x), y, reduction="none")
-    found = {
-        "self-influence, grad-dot": ranked["grad-dot"].self_influence(),
-        "−mean grad-dot for queries": -ranked["grad-dot"].influence(queries.tensors).mean(0),
-        "−mean grad-cos for queries": -ranked["grad-cos"].influence(queries.tensors).mean(0),
-        "loss": losses,
-        "random": torch.rand(len(y), generator=torch.Generator().manual_seed(seed)),
-    }
-    if run.ekfac:
-        pairs, itself = EKFAC(model, data).scores(queries)
-        found["self-influence, EK-FAC (kronfluence)"] = itself
-        found["−mean EK-FAC for queries"] = -pairs.mean(0)
-    return found
-
-
-def with_wrong_labels(seed: int) -> tuple[TensorDataset, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    x, y = train.tensors
-    wrong = torch.zeros(len(y), dtype=torch.bool)
-    wrong[torch.randperm(len(y), generator=generator)[: round(run.wrong * len(y))]] = True
-    step = torch.randint(1, 10, (len(y),), generator=generator)
-    return TensorDataset(x, torch.where(wrong, (y + step) % 10, y)), wrong
-
-
 record.say("## Wrong labels")
 record.say(
     f"{run.wrong:.0%} of the labels made wrong, {run.wrong_sets} times; means over these with "
     "their 95 % normal intervals (five values make them too narrow). Recall: the share of the "
     "wrong labels among the 10 % and 20 % most suspicious examples."
 )
-areas: dict[str, dict[str, torch.Tensor]] = {}
 for name in TRAININGS:
-    found: dict[str, list] = {}
+    detected: dict[str, list] = {}
     for seed in range(run.wrong_sets):
-        data, wrong = with_wrong_labels(seed)
-        for kind, values in suspicions(name, data, seed).items():
-            found.setdefault(kind, []).append(mislabel_detection(values, wrong))
-    rows = []
-    areas[name] = {}
-    for kind, results in found.items():
-        numbers = [(r.auc.mean, r.recall[0.1].mean, r.recall[0.2].mean) for r in results]
-        parts = torch.tensor(numbers, dtype=torch.double).T
-        areas[name][kind] = parts[0]
-        rows.append((kind, *(normal_interval(part) for part in parts)))
+        data, wrong = with_wrong_labels(train, 10, run.wrong, seed)
+        model, _ = whole_model(name, data, seed)
+        for kind, values in suspicions(model, data, queries, run.ekfac, seed).items():
+            detected.setdefault(kind, []).append(mislabel_detection(values, wrong))
     record.say(f"**{name[0].upper()}{name[1:]}**")
-    record.table(("suspicion", "AUC", "recall at 10 %", "recall at 20 %"), rows)
+    record.table(("suspicion", "AUC", "recall at 10 %", "recall at 20 %"), detection_rows(detected))
 
 # %%
 figure, axes = plt.subplots(1, len(table), figsize=(10, 3.8), layout="constrained")
