@@ -81,6 +81,14 @@ from captum_tfa.metrics.subsets import (
     retrain_subsets,
 )
 from captum_tfa.metrics.tail_patch import TailPatch, tail_patch
+from captum_tfa.metrics.two_cues import (
+    CueReading,
+    TwoCues,
+    cue_auc,
+    plant_twins,
+    plant_two_cues,
+    read_cues,
+)
 
 __all__ = [
     "VOC_CLASSES",
@@ -89,6 +97,7 @@ __all__ = [
     "Comparison",
     "Correction",
     "CounterfactualRegions",
+    "CueReading",
     "Interval",
     "LeavingOut",
     "LinearDatamodellingScore",
@@ -109,6 +118,7 @@ __all__ = [
     "SegmentationOverlap",
     "TailPatch",
     "Train",
+    "TwoCues",
     "area",
     "as_many_at_random",
     "bootstrap_interval",
@@ -119,6 +129,7 @@ __all__ = [
     "corner_square",
     "correction",
     "counterfactual_regions",
+    "cue_auc",
     "deletion_test",
     "error_correction",
     "grid_pointing_game",
@@ -142,11 +153,14 @@ __all__ = [
     "paired_difference",
     "parameter_randomisation",
     "patch_attribution",
+    "plant_twins",
+    "plant_two_cues",
     "positive_mass",
     "precision",
     "random_saliency",
     "random_subsets",
     "read_counterfactual_regions",
+    "read_cues",
     "read_retrained",
     "retrain_each",
     "retrain_subsets",

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from captum_tfa.scores.losses import ExampleLosses, LossFn, OutputFn
+from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 
 _AT_ONCE = 256  # test images in a pass
 _KINDS = ("margin", "log-softmax", "logit", "-loss")

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
+from captum_tfa.gradients.losses import OutputFn
 from captum_tfa.metrics.measured_output import MeasuredOutput
 from captum_tfa.metrics.paired import PairedDifference, paired_difference
 from captum_tfa.metrics.sgd_step import loss_changes
-from captum_tfa.scores.losses import OutputFn
 
 
 @dataclass(frozen=True)
