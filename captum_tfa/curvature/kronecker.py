@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.eigen import eigen
 from captum_tfa.curvature.factors import Layer, layer_of
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.gradients.terms import Term
@@ -103,8 +104,9 @@ class Covariances:
         Found in float64, whatever the model's precision. The sums are given up on the way.
         """
         for layer in self.layers:
-            left, right = (_eigen(totals.pop(layer)) for totals in (self._left, self._right))
-            yield layer, (left[0], right[0]), (left[1], right[1])
+            sums = [totals.pop(layer) for totals in (self._left, self._right)]
+            left, right = (tuple(part.to(each) for part in eigen(each)) for each in sums)
+            yield layer, (left[0].clamp(min=0), right[0].clamp(min=0)), (left[1], right[1])
 
 
 def inside(layers: Iterable[Layer]) -> set[str]:
@@ -117,13 +119,3 @@ def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprin
     """The fingerprint with the layers among its settings, as a file keeps them."""
     entries = [[layer.weight, layer.bias, layer.groups] for layer in layers]
     return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
-
-
-def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    if not bool(covariance.isfinite().all()):
-        raise RuntimeError(
-            "The activations or gradients of the training data are not finite, so there is no "
-            "curvature. Look for NaN or infinity in the images and in the model's outputs."
-        )
-    values, vectors = torch.linalg.eigh(covariance.double())
-    return values.clamp(min=0).to(covariance), vectors.to(covariance)
