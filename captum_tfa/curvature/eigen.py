@@ -10,13 +10,13 @@ def eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues ``[..., N]``, rising, and eigenvectors ``[..., N, N]``, both in float64.
 
     Args:
-        matrices: symmetric, ``[..., N, N]``.
+        matrices: symmetric, ``[..., N, N]``; nothing below the diagonal is read.
 
     Raises:
         RuntimeError: a number in them is not finite.
     """
     refuse_not_finite(matrices)
-    values, vectors = torch.linalg.eigh(matrices.double())
+    values, vectors = torch.linalg.eigh(matrices.double(), UPLO="U")
     return values, vectors
 
 

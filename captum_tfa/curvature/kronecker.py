@@ -23,6 +23,9 @@ from captum_tfa.curvature.factors import Layer, layer_of
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.gradients.terms import Term
 
+# A symmetric product is computed in blocks of so many rows, and only above the diagonal.
+_BLOCK = 512
+
 LEFT, RIGHT, EIGENVALUES = "left", "right", "eigenvalues"
 
 
@@ -68,7 +71,7 @@ class KroneckerCurvature(Curvature):
 
 
 class Covariances:
-    """Adds up ``Σ a aᵀ`` and ``Σ δ δᵀ`` of each layer."""
+    """Adds up ``Σ a aᵀ`` and ``Σ δ δᵀ`` of each layer, as upper triangles."""
 
     def __init__(self) -> None:
         self._right: dict[Layer, Tensor] = {}
@@ -95,8 +98,10 @@ class Covariances:
             if factors is not None:
                 for totals, factor in zip((self._right, self._left), factors, strict=True):
                     rows = factor.transpose(0, 1).flatten(1, 2)
-                    product = rows.mT @ rows
-                    totals[layer] = totals[layer] + product if layer in totals else product
+                    if layer not in totals:
+                        size = rows.shape[2]
+                        totals[layer] = rows.new_zeros(len(rows), size, size)
+                    _add_squared(totals[layer], rows)
 
     def eigenbases(self) -> Iterator[tuple[Layer, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
         """Of each layer the eigenvalues ``(d, a)`` and eigenvectors ``(U_D, U_A)`` of both sums.
@@ -119,3 +124,10 @@ def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprin
     """The fingerprint with the layers among its settings, as a file keeps them."""
     entries = [[layer.weight, layer.bias, layer.groups] for layer in layers]
     return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
+
+
+def _add_squared(total: Tensor, rows: Tensor) -> None:
+    """Add the upper triangle of ``rowsᵀ rows`` to ``total``, block by block."""
+    for start in range(0, rows.shape[2], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        total[:, block, start:] += rows[:, :, block].mT @ rows[:, :, start:]
