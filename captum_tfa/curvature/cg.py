@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.eigen import eigen
 from captum_tfa.curvature.examples import Examples
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.curvature.flat import by_parameter, flattened
@@ -221,7 +222,7 @@ def _trace(samples: Samples) -> float:
     for batch in samples.examples.batches("cg: mean eigenvalue", samples.show_progress):
         outputs = outputs_of(samples, batch.inputs)
         inner = second_derivatives(samples.losses, outputs, batch.labels)
-        values, vectors = torch.linalg.eigh(inner.double())
+        values, vectors = eigen(inner)
         signs = drawn(torch.rand, values.shape, batch.seeds).to(values.device) < 0.5
         roots = values.clamp(min=0).sqrt() * (1 - 2 * signs.double())
         weights = torch.einsum("bij,bj->bi", vectors, roots).to(outputs)

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from captum_tfa.curvature.eigen import refuse_not_finite
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.curvature.samples import Samples
 from captum_tfa.gradients.losses import ExampleLosses
@@ -159,11 +160,7 @@ class Curvature(ABC):
 
     def _check(self) -> None:
         """Raise if ``H + λI`` is not positive definite."""
-        if not math.isfinite(self._trace):
-            raise RuntimeError(
-                "The parameter gradients of the training data are not finite, so there is no "
-                "curvature. Look for NaN or infinity in the images and in the model's outputs."
-            )
+        refuse_not_finite(torch.tensor(self._trace))
         least, greatest = self._least_and_greatest()
         added = self.absolute_damping
         if added < 0 or not least + added > self.rounding * abs(greatest):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.eigen import eigen
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.curvature.flat import by_parameter, flattened
 
@@ -28,12 +29,7 @@ class DenseCurvature(Curvature):
     @classmethod
     def of_matrix(cls, matrix: Tensor, fingerprint: Fingerprint, damping: float) -> DenseCurvature:
         """The curvature with this ``H``, ``[P, P]`` in float64."""
-        if not bool(matrix.isfinite().all()):
-            raise RuntimeError(
-                "The second derivatives of the training loss are not finite. Look for NaN or "
-                "infinity in the images and in the model's outputs."
-            )
-        values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
+        values, vectors = eigen((matrix + matrix.T) / 2)
         return cls(fingerprint, {_VALUES: values, _VECTORS: vectors}, damping)
 
     def _found_trace(self) -> float:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.eigen import eigen
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.curvature.gradient_matrix import (
     GradientMatrix,
@@ -77,7 +78,7 @@ class FisherCurvature(Curvature):
                 what += f", part {number + 1} of {len(widths)}"
             columns = _columns(samples, what, start, stop)
             gram += (columns @ columns.T).double().cpu()
-        values, vectors = torch.linalg.eigh(gram)
+        values, vectors = eigen(gram)
         first = next(iter(samples.chosen.values()))
         tensors = {
             _VALUES: values.clamp(min=0).to(first),

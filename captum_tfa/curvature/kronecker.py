@@ -18,9 +18,13 @@ import torch
 from torch import Tensor
 
 from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.eigen import eigen
 from captum_tfa.curvature.factors import Layer, layer_of
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.gradients.terms import Term
+
+# A symmetric product is computed in blocks of so many rows, and only above the diagonal.
+_BLOCK = 512
 
 LEFT, RIGHT, EIGENVALUES = "left", "right", "eigenvalues"
 
@@ -67,7 +71,7 @@ class KroneckerCurvature(Curvature):
 
 
 class Covariances:
-    """Adds up ``Σ a aᵀ`` and ``Σ δ δᵀ`` of each layer."""
+    """Adds up ``Σ a aᵀ`` and ``Σ δ δᵀ`` of each layer, as upper triangles."""
 
     def __init__(self) -> None:
         self._right: dict[Layer, Tensor] = {}
@@ -94,8 +98,10 @@ class Covariances:
             if factors is not None:
                 for totals, factor in zip((self._right, self._left), factors, strict=True):
                     rows = factor.transpose(0, 1).flatten(1, 2)
-                    product = rows.mT @ rows
-                    totals[layer] = totals[layer] + product if layer in totals else product
+                    if layer not in totals:
+                        size = rows.shape[2]
+                        totals[layer] = rows.new_zeros(len(rows), size, size)
+                    _add_squared(totals[layer], rows)
 
     def eigenbases(self) -> Iterator[tuple[Layer, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
         """Of each layer the eigenvalues ``(d, a)`` and eigenvectors ``(U_D, U_A)`` of both sums.
@@ -103,8 +109,9 @@ class Covariances:
         Found in float64, whatever the model's precision. The sums are given up on the way.
         """
         for layer in self.layers:
-            left, right = (_eigen(totals.pop(layer)) for totals in (self._left, self._right))
-            yield layer, (left[0], right[0]), (left[1], right[1])
+            sums = [totals.pop(layer) for totals in (self._left, self._right)]
+            left, right = (tuple(part.to(each) for part in eigen(each)) for each in sums)
+            yield layer, (left[0].clamp(min=0), right[0].clamp(min=0)), (left[1], right[1])
 
 
 def inside(layers: Iterable[Layer]) -> set[str]:
@@ -119,11 +126,8 @@ def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprin
     return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
 
 
-def _eigen(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    if not bool(covariance.isfinite().all()):
-        raise RuntimeError(
-            "The activations or gradients of the training data are not finite, so there is no "
-            "curvature. Look for NaN or infinity in the images and in the model's outputs."
-        )
-    values, vectors = torch.linalg.eigh(covariance.double())
-    return values.clamp(min=0).to(covariance), vectors.to(covariance)
+def _add_squared(total: Tensor, rows: Tensor) -> None:
+    """Add the upper triangle of ``rowsᵀ rows`` to ``total``, block by block."""
+    for start in range(0, rows.shape[2], _BLOCK):
+        block = slice(start, start + _BLOCK)
+        total[:, block, start:] += rows[:, :, block].mT @ rows[:, :, start:]

@@ -11,10 +11,18 @@ from pathlib import Path
 
 import torch
 
-from tests.benchmarks import cuda, growth, map_table, memory_table, rank_table, several_tests
+from tests.benchmarks import (
+    cuda,
+    curvature_table,
+    growth,
+    map_table,
+    memory_table,
+    rank_table,
+    several_tests,
+)
 from tests.benchmarks.markdown import machine, write
 
-PARTS = ("map", "memory", "rank", "tests", "growth", "cuda")
+PARTS = ("map", "memory", "rank", "tests", "curvature", "growth", "cuda")
 
 
 def main() -> None:
@@ -22,6 +30,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer models, sizes and rounds")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
+    parser.add_argument("--threads", type=int, default=2, help="for torch; 1 on a busy machine")
     parser.add_argument("--models", help="some of the models of map and rank, by name")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
     options = parser.parse_args()
@@ -29,7 +38,7 @@ def main() -> None:
     unknown = set(parts).difference(PARTS)
     if unknown:
         parser.error(f"--only {','.join(unknown)}: the parts are {','.join(PARTS)}.")
-    torch.set_num_threads(2)
+    torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")  # captum tells of each flag it sets
     command = shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]])
     for found in measured(parts, options.quick, options.models, options.out):
@@ -59,6 +68,11 @@ def measured(
             yield rank_table.small(*(rank_table.QUICK_SMALL if quick else rank_table.FULL_SMALL))
     if "tests" in parts:
         yield several_tests.sections(several_tests.QUICK if quick else several_tests.FULL)
+    if "curvature" in parts:
+        of_models = curvature_table.QUICK if quick else curvature_table.FULL
+        for model, efforts in of_models.items():
+            if chosen is None or model in chosen:
+                yield curvature_table.section(model, *efforts)
     if "growth" in parts:
         yield growth.sections(out.parent / "images" / "benchmark_growth.png", quick)
     if "cuda" in parts:

@@ -49,7 +49,7 @@ def _at_first_call(
     return call
 
 
-def _package(name: str) -> Any:
+def package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -57,7 +57,7 @@ def _package(name: str) -> Any:
 
 
 def _dattri(given: Problem, batch: int) -> Callable[[], Tensor]:
-    tracin, task = _package("dattri.algorithm.tracin"), _package("dattri.task")
+    tracin, task = package("dattri.algorithm.tracin"), package("dattri.task")
     tracin.tqdm = lambda loader, **_: loader
 
     def loss(parameters: dict[str, Tensor], data: tuple[Tensor, Tensor]) -> Tensor:
@@ -86,9 +86,9 @@ def _dattri(given: Problem, batch: int) -> Callable[[], Tensor]:
 
 
 def _kronfluence(given: Problem, batch: int) -> Callable[[], Tensor]:
-    package = _package("kronfluence")
-    analyzer, arguments = _package("kronfluence.analyzer"), _package("kronfluence.arguments")
-    task_class = _package("kronfluence.task").Task
+    kronfluence = package("kronfluence")
+    analyzer, arguments = package("kronfluence.analyzer"), package("kronfluence.arguments")
+    task_class = package("kronfluence.task").Task
 
     class Classification(task_class):  # type: ignore[misc, valid-type]
         def compute_train_loss(self, batch: Any, model: nn.Module, sample: bool = False) -> Tensor:
@@ -102,7 +102,7 @@ def _kronfluence(given: Problem, batch: int) -> Callable[[], Tensor]:
     model = analyzer.prepare_model(copy.deepcopy(given.model), task)  # it is changed
     train = TensorDataset(given.train, given.train_labels)
     test = TensorDataset(given.test, given.test_labels)
-    runner = package.Analyzer(
+    runner = kronfluence.Analyzer(
         "benchmark",
         model,
         task,

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from captum_tfa.curvature import fit_curvature
+from captum_tfa.curvature import ekfac, fit_curvature, kronecker
 from tests.curvature.slow import CNN, MLP, block, by_name, dataset, gradients, matrix
 from tests.oracle import EXACT, NETS, relative_error
 
@@ -120,6 +120,15 @@ def test_layers_equal_the_slow_definition(name: str) -> None:
         given = solved[f"{prefix}.weight"]
         assert relative_error(given, wanted.reshape(given.shape)) < EXACT, place
     assert seen >= 2
+
+
+@pytest.mark.parametrize("kind", ["ekfac", "kfac"])
+def test_products_in_blocks_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = CNN.model(), dataset(CNN, 6)
+    whole = matrix(fit_curvature(model, data, kind=kind), model)
+    monkeypatch.setattr(kronecker, "_BLOCK", 4)
+    monkeypatch.setattr(ekfac, "_MOST_NUMBERS", 1)
+    assert relative_error(matrix(fit_curvature(model, data, kind=kind), model), whole) < 1e-7
 
 
 def test_parameters_without_factors_have_their_diagonal() -> None:
