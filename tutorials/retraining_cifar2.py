@@ -144,7 +144,7 @@ record.say(
     f"{run.epochs} epochs, {run.queries} queries; accuracy on these {accuracy:.3f}. "
     f"{run.subsets} random halves, {len(run.seeds)} training(s) of each; the measured output is "
     "the margin of the right class. LDS is Spearman's correlation, the mean over queries; the "
-    "first interval is over queries, the second (bootstrap) over subsets."
+    "first interval is over queries, the second (jackknife) over subsets."
 )
 results = {}
 for kind, parts in scores.items():

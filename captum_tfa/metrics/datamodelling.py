@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_tfa.metrics.intervals import Interval, bootstrap_interval, normal_interval
+from captum_tfa.metrics.intervals import Interval, jackknife_interval, normal_interval
 from captum_tfa.metrics.similarity import spearman
 from captum_tfa.metrics.subsets import Retrained
 
@@ -32,8 +32,9 @@ class LinearDatamodellingScore:
         silent: How many queries these are.
         over_queries: The mean over queries with its 95 % normal interval: how it would vary with
             other queries and the same trainings.
-        over_subsets: The same mean with its 95 % bootstrap interval over subsets: how it would
-            vary with other subsets and the same queries. Mostly the wider one.
+        over_subsets: The same mean with its 95 % jackknife interval over subsets: how it would
+            vary with other subsets and the same queries. Mostly the wider one where subsets are
+            few.
         subsets: How many different subsets there are.
     """
 
@@ -56,9 +57,7 @@ class LinearDatamodellingScore:
         )
 
 
-def linear_datamodelling_score(
-    scores: Tensor, retrained: Retrained, draws: int = 1000, seed: int = 0
-) -> LinearDatamodellingScore:
+def linear_datamodelling_score(scores: Tensor, retrained: Retrained) -> LinearDatamodellingScore:
     """The linear datamodelling score of scores from any source.
 
     Args:
@@ -66,8 +65,6 @@ def linear_datamodelling_score(
             `ScoreInfluence` gives them. Finite.
         retrained: Models trained on subsets; see `retrain_subsets`. Several seeds of one subset
             are averaged first.
-        draws: Of the bootstrap over subsets, at least 100.
-        seed: Of the bootstrap.
 
     Raises:
         ValueError: Shapes that do not fit, scores that are not finite, fewer than three subsets,
@@ -101,9 +98,7 @@ def linear_datamodelling_score(
         per_query=found,
         silent=int((predicted == predicted[:, :1]).all(1).sum()),
         over_queries=normal_interval(found),
-        over_subsets=bootstrap_interval(
-            lambda rows: float(per_query(rows).mean()), len(members), draws, seed
-        ),
+        over_subsets=jackknife_interval(lambda rows: float(per_query(rows).mean()), len(members)),
         subsets=len(members),
     )
 
