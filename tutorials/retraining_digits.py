@@ -27,7 +27,6 @@ from torch.utils.data import Subset, TensorDataset
 
 from captum_tfa.metrics import (
     MeasuredOutput,
-    Retrained,
     leaving_out,
     left_out,
     linear_datamodelling_score,
@@ -216,12 +215,6 @@ def retrained(name: str, members: torch.Tensor, what: str, seeds):
     )
 
 
-def only_left_out(models: Retrained) -> Retrained:
-    """Without the model of everything: what remains has subsets of one size."""
-    rows = ~models.members.all(1)
-    return Retrained(models.members[rows], models.seeds[rows], models.outputs[rows])
-
-
 halves = random_subsets(run.train, run.subsets)
 mixed = torch.randperm(run.train, generator=torch.Generator().manual_seed(1))
 alone = left_out(run.train, mixed[: run.single].split(1))
@@ -251,10 +244,7 @@ for name in TRAININGS:
         if len(parts) > 1 and kind != "random":
             several = {", 1 model": parts[0], f", {len(parts)} models": torch.stack(parts).mean(0)}
         for suffix, values in several.items():
-            found = {
-                what: linear_datamodelling_score(values, only_left_out(of))
-                for what, of in models.items()
-            }
+            found = {what: linear_datamodelling_score(values, of) for what, of in models.items()}
             table[name][kind + suffix] = found
             rows.append((kind + suffix, *(str(found[what]) for what in models)))
     effects = leaving_out(models["one"])

@@ -5,7 +5,9 @@ query ``q``, Spearman's correlation over subsets ``D`` of the training set, betw
 scores ``Σ_{n in D} τ(q, n)`` and what a model trained on ``D`` alone says of ``q``; then the mean
 over queries. It is 1 for a score that orders the subsets rightly, and 0 for one that knows nothing.
 
-With the subsets of `left_out` it is the rank correlation with leaving one out, or groups.
+With the subsets of `left_out` it is the rank correlation with leaving one out, or groups. Subsets
+of one size are compared: the sum of the scores says what *these* examples do rather than others,
+not what more examples do. So a model of everything does not count.
 """
 
 from __future__ import annotations
@@ -64,13 +66,15 @@ def linear_datamodelling_score(scores: Tensor, retrained: Retrained) -> LinearDa
         scores: Of each training example for each query, ``[Q, N]``; higher is more helpful, as
             `ScoreInfluence` gives them. Finite.
         retrained: Models trained on subsets; see `retrain_subsets`. Several seeds of one subset
-            are averaged first.
+            are averaged first. Models of the whole training set are left aside.
 
     Raises:
         ValueError: Shapes that do not fit, scores that are not finite, fewer than three subsets,
             or a query of which all models say the same.
     """
     members, outputs = retrained.over_seeds()
+    parts = ~members.all(1)
+    members, outputs = members[parts], outputs[parts]
     if list(scores.shape) != [outputs.shape[1], members.shape[1]]:
         raise ValueError(
             f"scores have the shape {list(scores.shape)}; the models were asked about "

@@ -68,11 +68,14 @@ def test_seeds_of_a_subset_are_averaged_first() -> None:
     assert found.mean == pytest.approx(1)
 
 
-def test_leaving_out_is_ranked_too() -> None:
+@pytest.mark.parametrize("shift", [0.0, 5.0, -5.0])
+def test_leaving_out_is_ranked_whatever_all_scores_have_in_common(shift: float) -> None:
     members = left_out(COUNT, torch.arange(COUNT).split(1))
     outputs = members.double() @ PARTS.T
     retrained = Retrained(members, torch.zeros(len(members)), outputs)
-    assert linear_datamodelling_score(PARTS, retrained).mean == pytest.approx(1)
+    found = linear_datamodelling_score(PARTS + shift, retrained)
+    assert found.mean == pytest.approx(1)
+    assert found.subsets == COUNT  # the model of everything is no part
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e-30, 1e20])
