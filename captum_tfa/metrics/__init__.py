@@ -33,7 +33,7 @@ from captum_tfa.metrics.error_correction import (
 )
 from captum_tfa.metrics.fresh_start import Train
 from captum_tfa.metrics.identical_class import share_of_same_class
-from captum_tfa.metrics.intervals import Interval, bootstrap_interval, normal_interval
+from captum_tfa.metrics.intervals import Interval, jackknife_interval, normal_interval
 from captum_tfa.metrics.leaving_out import LeavingOut, leaving_out
 from captum_tfa.metrics.localisation import (
     positive_mass,
@@ -121,7 +121,6 @@ __all__ = [
     "TwoCues",
     "area",
     "as_many_at_random",
-    "bootstrap_interval",
     "centre_weighted",
     "compare",
     "compare_maps",
@@ -134,6 +133,7 @@ __all__ = [
     "error_correction",
     "grid_pointing_game",
     "insertion_test",
+    "jackknife_interval",
     "leaving_out",
     "left_out",
     "linear_datamodelling_score",

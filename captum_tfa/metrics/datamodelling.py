@@ -5,7 +5,9 @@ query ``q``, Spearman's correlation over subsets ``D`` of the training set, betw
 scores ``Σ_{n in D} τ(q, n)`` and what a model trained on ``D`` alone says of ``q``; then the mean
 over queries. It is 1 for a score that orders the subsets rightly, and 0 for one that knows nothing.
 
-With the subsets of `left_out` it is the rank correlation with leaving one out, or groups.
+With the subsets of `left_out` it is the rank correlation with leaving one out, or groups. Subsets
+of one size are compared: the sum of the scores says what *these* examples do rather than others,
+not what more examples do. So a model of everything does not count.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_tfa.metrics.intervals import Interval, bootstrap_interval, normal_interval
+from captum_tfa.metrics.intervals import Interval, jackknife_interval, normal_interval
 from captum_tfa.metrics.similarity import spearman
 from captum_tfa.metrics.subsets import Retrained
 
@@ -32,8 +34,9 @@ class LinearDatamodellingScore:
         silent: How many queries these are.
         over_queries: The mean over queries with its 95 % normal interval: how it would vary with
             other queries and the same trainings.
-        over_subsets: The same mean with its 95 % bootstrap interval over subsets: how it would
-            vary with other subsets and the same queries. Mostly the wider one.
+        over_subsets: The same mean with its 95 % jackknife interval over subsets: how it would
+            vary with other subsets and the same queries. Mostly the wider one where subsets are
+            few.
         subsets: How many different subsets there are.
     """
 
@@ -56,24 +59,22 @@ class LinearDatamodellingScore:
         )
 
 
-def linear_datamodelling_score(
-    scores: Tensor, retrained: Retrained, draws: int = 1000, seed: int = 0
-) -> LinearDatamodellingScore:
+def linear_datamodelling_score(scores: Tensor, retrained: Retrained) -> LinearDatamodellingScore:
     """The linear datamodelling score of scores from any source.
 
     Args:
         scores: Of each training example for each query, ``[Q, N]``; higher is more helpful, as
             `ScoreInfluence` gives them. Finite.
         retrained: Models trained on subsets; see `retrain_subsets`. Several seeds of one subset
-            are averaged first.
-        draws: Of the bootstrap over subsets, at least 100.
-        seed: Of the bootstrap.
+            are averaged first. Models of the whole training set are left aside.
 
     Raises:
         ValueError: Shapes that do not fit, scores that are not finite, fewer than three subsets,
             or a query of which all models say the same.
     """
     members, outputs = retrained.over_seeds()
+    parts = ~members.all(1)
+    members, outputs = members[parts], outputs[parts]
     if list(scores.shape) != [outputs.shape[1], members.shape[1]]:
         raise ValueError(
             f"scores have the shape {list(scores.shape)}; the models were asked about "
@@ -101,9 +102,7 @@ def linear_datamodelling_score(
         per_query=found,
         silent=int((predicted == predicted[:, :1]).all(1).sum()),
         over_queries=normal_interval(found),
-        over_subsets=bootstrap_interval(
-            lambda rows: float(per_query(rows).mean()), len(members), draws, seed
-        ),
+        over_subsets=jackknife_interval(lambda rows: float(per_query(rows).mean()), len(members)),
         subsets=len(members),
     )
 

@@ -61,8 +61,7 @@ def tracin(
     loss = nn.CrossEntropyLoss(reduction="none")
     try:
         method = TracInCP(model, train, list(checkpoints), load, loss_fn=loss, batch_size=64)
-        parts = zip(*(tensor.split(64) for tensor in queries.tensors), strict=True)
-        return torch.cat([method.influence(part).detach() for part in parts])
+        return method.influence(queries.tensors).detach()
     finally:
         model.load_state_dict(last)
 
