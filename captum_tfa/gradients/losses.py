@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from captum_tfa.gradients.modes import unseen
+
 LossFn = Callable[[Any, Any], Tensor]
 OutputFn = Callable[[Any], Tensor]
 
@@ -216,8 +218,9 @@ def _checked_classes(outputs: Tensor, target: Tensor, loss_fn: object) -> Tensor
             f"{list(expected)}."
         )
     ignored = getattr(loss_fn, "ignore_index", None)
-    counted = target if ignored is None else target.masked_fill(target == ignored, 0)
-    lowest, highest = int(counted.min()), int(counted.max())
+    with unseen():
+        counted = target if ignored is None else target.masked_fill(target == ignored, 0)
+        lowest, highest = int(counted.min()), int(counted.max())
     if lowest < 0 or highest >= outputs.shape[1]:
         wrong = lowest if lowest < 0 else highest
         raise ValueError(
@@ -228,9 +231,11 @@ def _checked_classes(outputs: Tensor, target: Tensor, loss_fn: object) -> Tensor
 
 def _checked_probabilities(outputs: Tensor, target: Tensor) -> Tensor:
     target = _checked_like(outputs, target)
-    if bool((target < 0).any()) or bool((target > 1).any()):
+    with unseen():
+        lowest, highest = float(target.min()), float(target.max())
+    if not (lowest >= 0 and highest <= 1):
         raise ValueError(
-            f"Multi-label targets between {float(target.min()):g} and {float(target.max()):g} "
+            f"Multi-label targets between {lowest:g} and {highest:g} "
             "were given; each must be within [0, 1]."
         )
     return target

@@ -46,6 +46,12 @@ def no_saved_tensors_hooks() -> Iterator[None]:
         yield
 
 
+def unseen() -> AbstractContextManager[object]:
+    """Calls that only look at tensors, and leave no trace in the record of a pass."""
+    context: AbstractContextManager[object] = torch._C.DisableTorchFunction()
+    return context
+
+
 def without_autocast(backward: Callable[P, R]) -> Callable[P, R]:
     """A backward pass in full precision, also inside the caller's autocast region."""
 

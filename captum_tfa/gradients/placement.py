@@ -59,19 +59,19 @@ _TOGETHER = """
 _OF_FIRST = """
     H T adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
     adaptive_max_pool2d adaptive_max_pool3d amax amin argmax argmin as_strided avg_pool1d avg_pool2d
-    avg_pool3d batch_norm bfloat16 channel_shuffle chunk clamp clamp_max clamp_min clip contiguous
-    conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d convolution cpu
-    cuda cumprod cumsum diag_embed diagonal double dsplit embedding expand fft fft2 fftn flatten
-    flip fliplr flipud float fold gather getitem glu group_norm half hfft hsplit ifft ifft2 ifftn
-    imag index_select instance_norm interpolate irfft irfft2 irfftn iter layer_norm linear
-    local_response_norm log_softmax logcumsumexp logsumexp lp_pool1d lp_pool2d mH mT masked_fill
-    masked_select max max_pool1d max_pool1d_with_indices max_pool2d max_pool2d_with_indices
-    max_pool3d max_pool3d_with_indices mean min moveaxis movedim narrow native_batch_norm
-    native_group_norm native_layer_norm norm normalize pad permute pixel_shuffle pixel_unshuffle
-    prod ravel real repeat repeat_interleave reshape resolve_conj resolve_neg rfft rfft2 rfftn
-    rms_norm roll rot90 select softmax softmin split split_with_sizes squeeze std std_mean sum
-    swapaxes swapdims t take_along_dim tensor_split tile to transpose tril triu type unbind
-    unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample upsample_bicubic2d
+    avg_pool3d batch_norm bfloat16 byte channel_shuffle char chunk clamp clamp_max clamp_min clip
+    contiguous conv1d conv2d conv3d conv_tbc conv_transpose1d conv_transpose2d conv_transpose3d
+    convolution cpu cuda cumprod cumsum diag_embed diagonal double dsplit embedding expand fft fft2
+    fftn flatten flip fliplr flipud float fold gather getitem glu group_norm half hfft hsplit ifft
+    ifft2 ifftn imag index_select instance_norm int interpolate irfft irfft2 irfftn iter layer_norm
+    linear local_response_norm log_softmax logcumsumexp logsumexp long lp_pool1d lp_pool2d mH mT
+    masked_fill masked_select max max_pool1d max_pool1d_with_indices max_pool2d
+    max_pool2d_with_indices max_pool3d max_pool3d_with_indices mean min moveaxis movedim narrow
+    native_batch_norm native_group_norm native_layer_norm norm normalize pad permute pixel_shuffle
+    pixel_unshuffle prod ravel real repeat repeat_interleave reshape resolve_conj resolve_neg rfft
+    rfft2 rfftn rms_norm roll rot90 select short softmax softmin split split_with_sizes squeeze std
+    std_mean sum swapaxes swapdims t take_along_dim tensor_split tile to transpose tril triu type
+    unbind unflatten unfold unsafe_chunk unsafe_split unsqueeze upsample upsample_bicubic2d
     upsample_bilinear2d upsample_linear1d upsample_nearest1d upsample_nearest2d upsample_nearest3d
     upsample_trilinear3d var var_mean vector_norm view view_as_complex view_as_real vsplit
 """

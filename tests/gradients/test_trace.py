@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, ScoreInfluence, TrainingGradCos
+from captum_tfa.gradients import terms
 from captum_tfa.gradients.uses import ParameterUses
 from tests.oracle import CLASSES, NETS, SlowScore, assert_exact, relative_error, slow_map
 
@@ -303,3 +304,39 @@ def test_remembered_layouts_are_bounded() -> None:
     for batch in range(2, 80):
         score.against(torch.randn(batch, 3, dtype=torch.float64), 0, tests)
     assert len(score._gradients._collector._layouts) <= 32
+
+
+LOSSES: dict[str, tuple[Any, Any]] = {
+    "cross-entropy": (None, torch.tensor([0, 1, 2])),
+    "other integers": (None, torch.tensor([0, 1, 2], dtype=torch.int32)),
+    "several labels": (nn.BCEWithLogitsLoss(reduction="none"), torch.eye(CLASSES)[:3].double()),
+    "squares": (nn.MSELoss(reduction="none"), torch.ones(3, CLASSES).double()),
+    "predictions": (None, None),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_a_layout_is_found_once_for_batches_of_one_size(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss, labels = LOSSES[name]
+    model = NETS["small cnn"].model()
+    score = GradCosScore(model, loss)
+    test = torch.randn(1, 3, 8, 8).double()
+    found: list[int] = []
+    plain = terms.layout_of
+
+    def counted(*arguments: Any) -> Any:
+        found.append(1)
+        return plain(*arguments)
+
+    monkeypatch.setattr(terms, "layout_of", counted)
+    tests = score.test_gradients(test, None if labels is None else labels[:1])
+    score.against(torch.randn(3, 3, 8, 8).double(), labels, tests)
+    assert found
+    found.clear()
+    for _ in range(3):
+        train = torch.randn(3, 3, 8, 8).double().requires_grad_()
+        score.against(train, labels, tests)
+        score(train, test, None if labels is None else labels[:1], labels)
+    assert found == []

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import captum
 import matplotlib.pyplot as plt
@@ -22,18 +21,8 @@ from PIL import Image
 from torch import Tensor
 
 import captum_tfa
+from captum_tfa.metrics import Interval, normal_interval
 from common.settings import in_notebook
-
-
-class Interval(NamedTuple):
-    """A mean with the bounds of its 95 % normal confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
 
 def interval(values: Tensor | Sequence[float]) -> Interval:
@@ -45,8 +34,7 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     numbers = torch.as_tensor(values, dtype=torch.double).flatten()
     if len(numbers) < 2:
         raise ValueError(f"got {len(numbers)} value(s); an interval needs at least 2: measure more")
-    mean, half = numbers.mean(), 1.959964 * numbers.std() / len(numbers) ** 0.5
-    return Interval(float(mean), float(mean - half), float(mean + half))
+    return normal_interval(numbers)
 
 
 class Record:
