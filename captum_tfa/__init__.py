@@ -9,13 +9,15 @@ if TYPE_CHECKING:
     from captum_tfa.attr import (
         LayerTrainingGradCos,
         LayerTrainingGradDot,
+        LayerTrainingGradient,
         TrainingGradCos,
         TrainingGradDot,
+        TrainingGradient,
     )
     from captum_tfa.influence import ScoreInfluence
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
-    from captum_tfa.scores import GradCosScore, GradDotScore, ZeroGradientWarning
+    from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, ZeroGradientWarning
     from captum_tfa.scores.validate import validate
 
 __version__ = "0.1.0"
@@ -24,11 +26,14 @@ __all__ = [
     "Explanation",
     "GradCosScore",
     "GradDotScore",
+    "InfluenceScore",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
+    "LayerTrainingGradient",
     "ScoreInfluence",
     "TrainingGradCos",
     "TrainingGradDot",
+    "TrainingGradient",
     "ZeroGradientWarning",
     "__version__",
     "explain",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from captum_tfa.attr.layer_training_gradient import LayerTrainingGradient
+from captum_tfa.gradients.losses import LossFn, OutputFn
+from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import GradCosScore
 
 
 class LayerTrainingGradCos(LayerTrainingGradient):
     """``∂S/∂A`` for ``S = ⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``.
 
-    Arguments as in `LayerTrainingGradient`. Source: [bacha2025training]_,
-    equations 1 and 2; the layer map: appendix D.1.
+    `LayerTrainingGradient` of a `GradCosScore`, whose arguments it takes. Source:
+    [bacha2025training]_, equations 1 and 2; the layer map: appendix D.1.
 
     Example::
 
@@ -18,4 +22,12 @@ class LayerTrainingGradCos(LayerTrainingGradient):
         >>> tfa.attribute(train_image, target=label, additional_forward_args=test_image)
     """
 
-    score_class = GradCosScore
+    def __init__(
+        self,
+        model: nn.Module,
+        layer: nn.Module | list[nn.Module],
+        loss_fn: LossFn | str | None = None,
+        output_fn: OutputFn | None = None,
+        parameters: ParameterChoice = None,
+    ) -> None:
+        super().__init__(GradCosScore(model, loss_fn, output_fn, parameters), layer)

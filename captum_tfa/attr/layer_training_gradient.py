@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from captum._utils.gradient import compute_layer_gradients_and_eval
@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
+from captum_tfa.attr.training_gradient import checked_score
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.locks import model_lock
-from captum_tfa.gradients.losses import LossFn, OutputFn
-from captum_tfa.gradients.selection import ParameterChoice
+from captum_tfa.gradients.modes import in_own_precision
 from captum_tfa.scores import Score
 
 LayerMap = Tensor | tuple[Tensor, ...]
@@ -31,27 +31,16 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
     image: ``LayerAttribution.interpolate(map.mean(1, keepdim=True), image.shape[2:])``.
 
     Args:
-        model: the trained model, in evaluation mode when maps are made. It is not changed.
+        score: any score of a trained model, in evaluation mode when maps are made.
         layer: a module of the model, or a list of modules for several maps at once.
-        loss_fn: the loss of one example; ``None`` is cross-entropy. See `Score`.
-        output_fn: picks the output tensor out of what the model returns. See `Score`.
-        parameters: which parameters count; ``None`` is every trainable one. See `Score`.
 
     Raises:
-        ValueError: the layer is not part of the model; otherwise as `Score`.
+        TypeError: ``score`` is none.
+        ValueError: the layer is not part of the model.
     """
 
-    score_class: ClassVar[type[Score]]
-
-    def __init__(
-        self,
-        model: nn.Module,
-        layer: nn.Module | list[nn.Module],
-        loss_fn: LossFn | None = None,
-        output_fn: OutputFn | None = None,
-        parameters: ParameterChoice = None,
-    ) -> None:
-        score = self.score_class(model, loss_fn, output_fn, parameters)
+    def __init__(self, score: Score, layer: nn.Module | list[nn.Module]) -> None:
+        model = checked_score(score).model
         LayerAttribution.__init__(self, score, layer)
         GradientAttribution.__init__(self, score)
         inside = set(model.modules())
@@ -109,7 +98,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
             model_lock(self.forward_func.model),  # Captum's hooks would see other threads' passes
             second_derivatives(),
             _layers_in_use(),
-            torch.autocast(rows.train[0].device.type, enabled=False),
+            in_own_precision(rows.train[0].device.type),
         ):
             maps, _ = compute_layer_gradients_and_eval(
                 lambda *train: refuse_dead_ends(rows.scores(self.forward_func, train)),

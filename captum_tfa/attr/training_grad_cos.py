@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from captum_tfa.attr.training_gradient import TrainingGradient
+from captum_tfa.gradients.losses import LossFn, OutputFn
+from captum_tfa.gradients.selection import ParameterChoice
 from captum_tfa.scores import GradCosScore
 
 
 class TrainingGradCos(TrainingGradient):
     """``M = ∂S/∂x_train`` for ``S = ⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``.
 
-    Arguments as in `TrainingGradient`. Source: [bacha2025training]_, equations 1 and 2.
+    `TrainingGradient` of a `GradCosScore`, whose arguments it takes. Source:
+    [bacha2025training]_, equations 1 and 2.
 
     Example::
 
@@ -17,4 +22,11 @@ class TrainingGradCos(TrainingGradient):
         >>> tfa.attribute(train_image, target=label, additional_forward_args=test_image)
     """
 
-    score_class = GradCosScore
+    def __init__(
+        self,
+        model: nn.Module,
+        loss_fn: LossFn | str | None = None,
+        output_fn: OutputFn | None = None,
+        parameters: ParameterChoice = None,
+    ) -> None:
+        super().__init__(GradCosScore(model, loss_fn, output_fn, parameters))

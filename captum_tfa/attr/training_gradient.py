@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from captum.attr import GradientAttribution
 from captum.log import log_usage
-from torch import Tensor, nn
+from torch import Tensor
 
 from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, row_chunks, rows_of
 from captum_tfa.attr.second_derivatives import refuse_dead_ends, second_derivatives
 from captum_tfa.gradients import outside_inference_mode
-from captum_tfa.gradients.losses import LossFn, OutputFn
-from captum_tfa.gradients.selection import ParameterChoice
+from captum_tfa.gradients.modes import in_own_precision
 from captum_tfa.scores import Score
 
 
@@ -27,25 +26,22 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
     noisy: wrap the method in ``captum.attr.NoiseTunnel`` (SmoothGrad), as the paper does.
 
     Args:
-        model: the trained model, in evaluation mode when maps are made. It is not changed.
-        loss_fn: the loss of one example; ``None`` is cross-entropy. See `Score`.
-        output_fn: picks the output tensor out of what the model returns. See `Score`.
-        parameters: which parameters count; ``None`` is every trainable one. See `Score`.
+        score: any score of a trained model, in evaluation mode when maps are made.
 
     Attributes:
         forward_func: the score, a module of its own that any Captum method can attribute.
+
+    Raises:
+        TypeError: ``score`` is none.
+
+    Example::
+
+        >>> tfa = TrainingGradient(InfluenceScore(model, curvature))
+        >>> tfa.attribute(train_image, target=label, additional_forward_args=test_image)
     """
 
-    score_class: ClassVar[type[Score]]
-
-    def __init__(
-        self,
-        model: nn.Module,
-        loss_fn: LossFn | None = None,
-        output_fn: OutputFn | None = None,
-        parameters: ParameterChoice = None,
-    ) -> None:
-        super().__init__(self.score_class(model, loss_fn, output_fn, parameters))
+    def __init__(self, score: Score) -> None:
+        super().__init__(checked_score(score))
 
     @told_from_wrappers
     @log_usage()  # type: ignore[untyped-decorator]
@@ -108,7 +104,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             scores = rows.scores(self.forward_func, train)
             refuse_dead_ends(scores)
             of_test = scores.reshape(len(rows), -1).sum(0).unbind()
-            with second_derivatives(), torch.autocast(train[0].device.type, enabled=False):
+            with second_derivatives(), in_own_precision(train[0].device.type):
                 maps = [
                     torch.autograd.grad(
                         total, images, retain_graph=total is not of_test[-1], allow_unused=True
@@ -127,6 +123,19 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             else images[0].new_zeros(len(maps), *tensor.shape)
             for tensor in train
         )
+
+
+def checked_score(score: object) -> Score:
+    """The score that it must be.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(score, Score):
+        raise TypeError(
+            f"score is a {type(score).__name__}; give a score such as GradCosScore(model)."
+        )
+    return score
 
 
 def _stacked(parts: Sequence[Tensor | None], like: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import argparse
 import os
 import pickle
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,8 +16,11 @@ from torch.utils.data import Dataset
 from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
 from captum_tfa.cli.output import say
+from captum_tfa.curvature import load_curvature
 from captum_tfa.report import Explanation, TrainingExample, explain
+from captum_tfa.report.arguments import WITH_CURVATURE, with_curvature
 from captum_tfa.report.saving import try_destination
+from captum_tfa.scores import InfluenceScore
 
 # Training images that are tried out, to see whether model, weights and pictures fit together.
 _TRIED = 64
@@ -49,6 +53,8 @@ def run(options: argparse.Namespace) -> None:
         f"the model is right on {_tried(model, training_set)}"
     )
 
+    loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
+    score = _score(options, model, training_set, loss_fn)
     explanation = explained(
         lambda: explain(
             model,
@@ -57,9 +63,10 @@ def run(options: argparse.Namespace) -> None:
             label,
             options.top,
             options.nt_samples,
+            score=score,
             method=options.method,
             layer=options.layer,
-            loss_fn=nn.BCEWithLogitsLoss(reduction="none") if one_logit else None,
+            loss_fn=None if isinstance(score, InfluenceScore) else loss_fn,
             batch_size=options.batch_size,
             num_workers=_workers(device, training_set),
             seed=options.seed,
@@ -68,6 +75,32 @@ def run(options: argparse.Namespace) -> None:
     )
     saved = save(explanation, options.out)
     say(f"\n{options.image}: {summary(explanation)}\n\n{saved}")
+
+
+def _score(
+    options: argparse.Namespace,
+    model: nn.Module,
+    training_set: Dataset[Any],
+    loss_fn: nn.Module | None,
+) -> InfluenceScore | str | None:
+    """The score that is asked for; one with a curvature from a file, which is written if need be.
+
+    Raises:
+        UserError: The options do not fit together, or the file is of another model or data.
+    """
+    if options.curvature is None:
+        score: str | None = options.score
+        return score
+    if options.score != WITH_CURVATURE:
+        raise UserError("--curvature belongs to --score influence; give both, or none")
+    file = Path(options.curvature).expanduser()
+    with as_user_error(OSError), own_errors():
+        if file.exists():
+            curvature = load_curvature(file, model)
+            return InfluenceScore(model, curvature, "cos", loss_fn)
+        found = with_curvature(model, training_set, loss_fn, None, None, show_progress=True)
+        found.curvature.save(file)  # type: ignore[attr-defined]
+        return found
 
 
 def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:
@@ -122,7 +155,7 @@ def listing(examples: Iterable[TrainingExample]) -> list[str]:
     examples = list(examples)
     width = max((len(example.label_name) for example in examples), default=0)
     return [
-        f"  {example.score:+.3f}  {example.label_name:<{width}}  "
+        f"  {example.score_text}  {example.label_name:<{width}}  "
         f"{example.file or f'training image {example.index}'}"
         for example in examples
     ]

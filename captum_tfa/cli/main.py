@@ -146,6 +146,18 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="how many images for, and how many against (default: %(default)s)",
     )
     add(
+        "--score",
+        metavar="NAME",
+        help="what ranks and is mapped: grad-cos, grad-dot, or influence, the cosine with "
+        "curvature, which is fitted first and takes a while (default: grad-cos)",
+    )
+    add(
+        "--curvature",
+        metavar="FILE",
+        help="with --score influence: where the fitted curvature is kept, .safetensors; it is read "
+        "from there if there is one",
+    )
+    add(
         "--method",
         metavar="NAME",
         help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients "

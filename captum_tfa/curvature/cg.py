@@ -226,5 +226,8 @@ def _trace(samples: Samples) -> float:
         signs = drawn(torch.rand, values.shape, batch.seeds).to(values.device) < 0.5
         roots = values.clamp(min=0).sqrt() * (1 - 2 * signs.double())
         weights = torch.einsum("bij,bj->bi", vectors, roots).to(outputs)
-        total += float(engine.squares(batch.inputs, weights).double().sum())
+        squares = engine.apply(
+            lambda each: each.products(None, None).squares, batch.inputs, weights
+        )
+        total += float(squares.double().sum())
     return total / len(samples)

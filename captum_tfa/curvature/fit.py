@@ -31,7 +31,7 @@ def fit_curvature(
     labels: Labels = "sampled",
     max_examples: int | None = None,
     parameters: ParameterChoice = None,
-    loss_fn: LossFn | None = None,
+    loss_fn: LossFn | str | None = None,
     output_fn: OutputFn | None = None,
     seed: int = 0,
     batch_size: int = 64,

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.curvature.flat import by_parameter, flattened
-from captum_tfa.gradients import ParameterGradients, TestGradients
+from captum_tfa.gradients import Gradients, ParameterGradients, TestGradients
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.modes import differentiating
 from captum_tfa.gradients.plain_pass import plain_pass
@@ -89,10 +89,7 @@ class PassedGradients(GradientMatrix):
         tests = TestGradients(by_name, like.new_zeros(len(vectors[self.names[0]])))
         parts = []
         for inputs, labels in self._batches(_MOST_EXAMPLES):
-            inner, squares = self._engine.products(inputs, labels, tests, None, False)
-            parts.append(
-                squares.new_zeros(len(squares), len(tests.squares)) if inner is None else inner
-            )
+            parts.append(self._engine.apply(lambda each: _inner(each, tests), inputs, labels))
         return torch.cat(parts).to(vectors[self.names[0]])
 
     def transposed(self, weights: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,3 +121,9 @@ class PassedGradients(GradientMatrix):
         for start in range(0, len(self.labels), size):
             part = slice(start, start + size)
             yield tuple(each[part].to(device) for each in self.inputs), self.labels[part].to(device)
+
+
+def _inner(gradients: Gradients, vectors: TestGradients) -> Tensor:
+    """``⟨g, v⟩`` of each gradient with each vector; zeros where they share no parameter."""
+    inner, squares = gradients.products(vectors, None)
+    return squares.new_zeros(len(squares), len(vectors.squares)) if inner is None else inner

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 import torch
@@ -60,7 +60,7 @@ class Samples:
                 labels = self._drawn[number].to(labels.device)
             yield batch.inputs, labels
 
-    def terms(self, what: str) -> Iterator[dict[str, Term]]:
+    def terms(self, what: str) -> Iterator[Mapping[str, Term]]:
         """The gradients of some examples after the other, as terms by parameter."""
         for inputs, labels in self.labelled(what):
             yield from self.engine.terms(inputs, labels)

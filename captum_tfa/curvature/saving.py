@@ -27,7 +27,7 @@ _FORMAT, _VERSION = "captum_tfa.curvature", 1
 def load_curvature(
     file: str | os.PathLike[str],
     model: nn.Module,
-    loss_fn: LossFn | None = None,
+    loss_fn: LossFn | str | None = None,
     output_fn: OutputFn | None = None,
     train_dataset: Dataset[Any] | DataLoader[Any] | None = None,
 ) -> Curvature:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import nn
 
 
@@ -38,6 +40,12 @@ class SmallCNN(nn.Sequential):
             nn.Flatten(),
             nn.Linear(80, num_classes),
         )
+
+    def __getitem__(self, index: Any) -> Any:
+        """A layer, or a part of the network as a plain ``nn.Sequential``."""
+        if isinstance(index, slice):
+            return nn.Sequential(*list(self)[index])
+        return super().__getitem__(index)
 
 
 def _block(channels_in: int, channels_out: int) -> nn.Sequential:

@@ -10,10 +10,27 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 LossFn = Callable[[Any, Any], Tensor]
 OutputFn = Callable[[Any], Tensor]
+
+
+def minus_logit(outputs: Tensor, target: Tensor) -> Tensor:
+    """``−f_y``: what a step on a training example does to the label's own logit, ``[B]``."""
+    return F.nll_loss(outputs, target, reduction="none")
+
+
+def minus_margin(outputs: Tensor, target: Tensor) -> Tensor:
+    """``logsumexp of the other logits − f_y``, ``[B]``: minus the log-odds of the label."""
+    own = F.one_hot(target, outputs.shape[1]).bool()
+    others = outputs.masked_fill(own, -torch.inf).logsumexp(1)
+    return others + F.nll_loss(outputs, target, reduction="none")
+
+
+MEASURES: dict[str, LossFn] = {"logit": minus_logit, "margin": minus_margin}
+"""What can be measured by name, beside losses. Lower is better, as for a loss."""
 
 
 class ExampleLosses:
@@ -23,18 +40,31 @@ class ExampleLosses:
         loss_fn: ``loss_fn(outputs, targets)`` that returns one value an example, ``[B]``, or one
             an element, ``[B, ...]``, which is then summed over the other dimensions (as for
             ``nn.BCEWithLogitsLoss(reduction="none")``, summed over classes). ``None`` is
-            cross-entropy.
+            cross-entropy, a name one of `MEASURES`.
         output_fn: picks the output tensor out of what the model returns. ``None`` for models
             that return a tensor.
+        name_of_loss: what the loss is called in error messages.
 
     Raises:
-        TypeError: one of them cannot be called.
+        TypeError: one of them cannot be called, and is no name of a measure.
         ValueError: the loss reduces over the batch.
     """
 
-    def __init__(self, loss_fn: LossFn | None = None, output_fn: OutputFn | None = None) -> None:
+    def __init__(
+        self,
+        loss_fn: LossFn | str | None = None,
+        output_fn: OutputFn | None = None,
+        name_of_loss: str = "loss_fn",
+    ) -> None:
+        if isinstance(loss_fn, str):
+            if loss_fn not in MEASURES:
+                raise TypeError(
+                    f"{name_of_loss} is a str; it must be callable or None, or one of the names "
+                    f"{', '.join(map(repr, MEASURES))}; {loss_fn!r} is none of them."
+                )
+            loss_fn = MEASURES[loss_fn]
         loss_fn = nn.CrossEntropyLoss(reduction="none") if loss_fn is None else loss_fn
-        for name, function in (("loss_fn", loss_fn), ("output_fn", output_fn)):
+        for name, function in ((name_of_loss, loss_fn), ("output_fn", output_fn)):
             if function is not None and not callable(function):
                 raise TypeError(
                     f"{name} is a {type(function).__name__}; it must be callable or None."
@@ -48,6 +78,8 @@ class ExampleLosses:
         if reduction != "none":
             raise ValueError(_reduces(f"its reduction is {reduction!r}"))
         self.loss_fn, self.output_fn = loss_fn, output_fn
+        kinds = nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss
+        self._of_classes = isinstance(loss_fn, kinds) or loss_fn in MEASURES.values()
 
     def __call__(self, returned: Any, target: Tensor | None) -> Tensor:
         """Losses ``[B]`` of what the model returned; without labels, of its own prediction."""
@@ -105,7 +137,7 @@ class ExampleLosses:
         Raises:
             ValueError: the loss has no notion of a predicted label.
         """
-        if isinstance(self.loss_fn, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
+        if self._of_classes:
             return _class_scores(outputs).argmax(1)
         if isinstance(self.loss_fn, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss):
             return (outputs > 0).to(outputs.dtype)
@@ -116,7 +148,7 @@ class ExampleLosses:
 
     def _checked(self, outputs: Tensor, target: Tensor) -> Tensor:
         """The labels, if they suit the loss; losses of the user's own check theirs."""
-        if isinstance(self.loss_fn, nn.CrossEntropyLoss | nn.NLLLoss | nn.MultiMarginLoss):
+        if self._of_classes:
             return _checked_classes(_class_scores(outputs), target, self.loss_fn)
         if isinstance(self.loss_fn, nn.BCEWithLogitsLoss | nn.MultiLabelSoftMarginLoss):
             return _checked_probabilities(outputs, target)

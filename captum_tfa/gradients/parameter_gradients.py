@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from captum_tfa.gradients.kept import KeptTensors, refuse_older_passes, told_of_
 from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.modes import differentiating, no_saved_tensors_hooks
 from captum_tfa.gradients.module_outputs import of_their_own
-from captum_tfa.gradients.rule import Products, TestGradient
+from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.terms import Term, TermCollector, whole
 from captum_tfa.gradients.test_gradients import TestGradients
@@ -41,6 +42,44 @@ _MOST_TESTS_OF_A_PASS = 16
 
 Loss = Callable[[Any, Tensor | None], Tensor]
 """From the model's output and the labels to the loss of each example, ``[B]``."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """The parameter gradients of ``B`` examples, of a forward pass that is still at hand.
+
+    Attributes:
+        values: their losses, ``[B]``.
+        terms: what each parameter's gradient is the sum of, by name.
+    """
+
+    values: Tensor
+    terms: Mapping[str, Term]
+
+    def products(self, tests: TestGradients | None, rows: Tensor | None) -> Products:
+        """Inner products with stored gradients, and squared norms.
+
+        Args:
+            tests: gradients of ``M`` examples, constants; ``None`` for the norms alone.
+            rows: which of them each example is paired with, ``[B]``; ``None`` pairs every example
+                with every one of them.
+        """
+        by_name = {} if tests is None else tests.by_name
+        products = [term.products(by_name.get(name), rows) for name, term in self.terms.items()]
+        squares = torch.stack([part.squares for part in products]).sum(0)
+        inner = [part.inner for part in products if part.inner is not None]
+        return Products(torch.stack(inner).sum(0) if inner else None, squares)
+
+    def dense(self) -> dict[str, Tensor]:
+        """The gradients themselves, ``[B, *parameter.shape]`` by name: ``B`` times the model."""
+        return {name: term.gradient() for name, term in self.terms.items()}
+
+    def stored(self) -> TestGradients:
+        """The same as constants, as they are or as their factors, whichever is less."""
+        with torch.no_grad():
+            by_name = {name: term.constant() for name, term in self.terms.items()}
+            squares = torch.stack([each.squares for each in by_name.values()]).sum(0)
+        return TestGradients(by_name, squares)
 
 
 class ParameterGradients:
@@ -84,46 +123,47 @@ class ParameterGradients:
         found: list[TestGradients] = []
         for images, labels in self._parts(inputs, target, _MOST_TESTS_OF_A_PASS):
             with differentiating(images[0].device):
-                terms = self._terms(model, images, labels, False)
-                with torch.no_grad():
-                    gradients = {name: term.constant() for name, term in terms.items()}
-                    squares = torch.stack([each.squares for each in gradients.values()]).sum(0)
-            together = TestGradients(gradients, squares)
-            found += [together.select(row) for row in torch.arange(len(squares)).split(1)]
+                together = self._of(model, images, labels, False).stored()
+            found += [together.select(row) for row in torch.arange(len(images[0])).split(1)]
         return found
 
-    def products(
+    def apply(
         self,
+        function: Callable[[Gradients], Tensor],
         inputs: Sequence[Tensor],
         target: Tensor | None,
-        tests: TestGradients,
-        rows: Tensor | None,
-        differentiable: bool,
-    ) -> Products:
-        """Inner products of examples' gradients with test gradients, and squared norms.
+        differentiable: bool = False,
+        hooks: bool = False,
+    ) -> Tensor:
+        """What a function makes of the gradients of examples.
 
         Args:
+            function: from the gradients of some of the examples to ``[b, ...]``.
             inputs: the model's input tensors, each ``[B, ...]``.
             target: labels ``[B, ...]``, or ``None`` for the loss's own choice.
-            tests: test gradients, constants.
-            rows: which test gradient each example is paired with, ``[B]``; ``None`` pairs every
-                example with every test gradient.
-            differentiable: keep a graph, so that the results can be differentiated with respect
-                to ``inputs`` and to activations of this forward pass. The user's hooks fire
-                for a pass that can be differentiated, or whose examples are paired by ``rows``.
+            differentiable: keep a graph, so that the result can be differentiated with respect
+                to ``inputs`` and to activations of this forward pass.
+            hooks: let the user's hooks fire, for one pass of all examples; they do in any case
+                for a pass that can be differentiated.
+
+        Returns:
+            ``[B, ...]``.
         """
         if differentiable:
-            return self._products(self.model, inputs, target, tests.by_name, rows, True)
-        if rows is not None:
+            return self._applied(function, self.model, inputs, target, True)
+        if hooks:
             model = without_graph_for_hooks(self.model)
-            return self._products(model, inputs, target, tests.by_name, rows, False)
-        return self._in_parts(inputs, target, tests.by_name)
+            return self._applied(function, model, inputs, target, False)
+        model = hookless(self.model)
+        parts = [
+            self._applied(function, model, images, labels, False)
+            for images, labels in self._parts(inputs, target, len(inputs[0]))
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
-    def squares(self, inputs: Sequence[Tensor], target: Tensor | None) -> Tensor:
-        """``‖g‖²`` of each example, ``[B]``, without graph and hooks."""
-        return self._in_parts(inputs, target, {}).squares
-
-    def terms(self, inputs: Sequence[Tensor], target: Tensor | None) -> Iterator[dict[str, Term]]:
+    def terms(
+        self, inputs: Sequence[Tensor], target: Tensor | None
+    ) -> Iterator[Mapping[str, Term]]:
         """The gradients of examples as terms, by parameter, without graph and hooks.
 
         Args:
@@ -136,20 +176,8 @@ class ParameterGradients:
         model = hookless(self.model)
         for images, labels in self._parts(inputs, target, len(inputs[0])):
             with differentiating(images[0].device):
-                terms = self._terms(model, images, labels, False)
+                terms = self._of(model, images, labels, False).terms
             yield terms
-
-    def _in_parts(
-        self, inputs: Sequence[Tensor], target: Tensor | None, tests: Mapping[str, TestGradient]
-    ) -> Products:
-        """Products with all test gradients, without graph and hooks."""
-        model = hookless(self.model)
-        return Products.joined(
-            [
-                self._products(model, images, labels, tests, None, False)
-                for images, labels in self._parts(inputs, target, len(inputs[0]))
-            ]
-        )
 
     def _parts(
         self, inputs: Sequence[Tensor], target: Tensor | None, most: int
@@ -165,19 +193,18 @@ class ParameterGradients:
             yield [tensor[part] for tensor in inputs], None if target is None else target[part]
             start += size
 
-    def _products(
+    def _applied(
         self,
+        function: Callable[[Gradients], Tensor],
         model: nn.Module,
         inputs: Sequence[Tensor],
         target: Tensor | None,
-        tests: Mapping[str, TestGradient],
-        rows: Tensor | None,
         differentiable: bool,
-    ) -> Products:
+    ) -> Tensor:
         with differentiating(inputs[0].device):
-            terms = self._terms(model, inputs, target, differentiable)
+            gradients = self._of(model, inputs, target, differentiable)
             with torch.set_grad_enabled(differentiable):
-                return _summed(terms, tests, rows)
+                return function(gradients)
 
     @contextmanager
     def _pass_of(self, model: nn.Module) -> Iterator[None]:
@@ -186,13 +213,13 @@ class ParameterGradients:
         with as_found(model), watched(self.model):
             yield
 
-    def _terms(
+    def _of(
         self,
         model: nn.Module,
         inputs: Sequence[Tensor],
         target: Tensor | None,
         differentiable: bool,
-    ) -> dict[str, Term]:
+    ) -> Gradients:
         """One forward pass and the deltas at every use of a chosen parameter in it."""
         chosen = choose(self.model, self.parameters)
         parameters = list(self.model.parameters())
@@ -227,7 +254,7 @@ class ParameterGradients:
             self._check_independence(inputs, target)
         elif self.one_at_a_time:
             self._check_independence(inputs, target)
-        return terms
+        return Gradients(losses, terms)
 
     def _check_independence(self, inputs: Sequence[Tensor], target: Tensor | None) -> None:
         """Where there is reason to, once for each state of the training flags."""
@@ -245,16 +272,6 @@ class ParameterGradients:
                 lambda images, labels: self.loss(twin(*images), labels), inputs, target, any(flags)
             )
         self._independent.add(flags)
-
-
-def _summed(
-    terms: Mapping[str, Term], tests: Mapping[str, TestGradient], rows: Tensor | None
-) -> Products:
-    """The products of whole gradients: the sums over the parameters."""
-    products = [term.products(tests.get(name), rows) for name, term in terms.items()]
-    squares = torch.stack([part.squares for part in products]).sum(0)
-    inner = [part.inner for part in products if part.inner is not None]
-    return Products(torch.stack(inner).sum(0) if inner else None, squares)
 
 
 def _bytes_per_example(uses: Sequence[Use], batch: int) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
@@ -64,23 +63,6 @@ class Products(NamedTuple):
 
     inner: Tensor | None
     squares: Tensor
-
-    @classmethod
-    def joined(cls, parts: Sequence[Products]) -> Products:
-        """The products of several sets of examples, one after the other."""
-        if len(parts) == 1:
-            return parts[0]
-        squares = torch.cat([part.squares for part in parts])
-        known = [part.inner for part in parts if part.inner is not None]
-        if not known:
-            return cls(None, squares)
-        inner = [
-            known[0].new_zeros(len(part.squares), *known[0].shape[1:])
-            if part.inner is None
-            else part.inner
-            for part in parts
-        ]
-        return cls(torch.cat(inner), squares)
 
 
 class TestGradient:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NORMAL_95 = 1.959964  # two-sided
+from captum_tfa.metrics.intervals import normal_interval
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,11 @@ def paired_difference(
             "find out why, or leave these pairs out on both sides"
         )
     better = -gaps if lower_is_better else gaps
-    mean = float(gaps.mean())
-    error = float(gaps.std()) / len(gaps) ** 0.5 if len(gaps) > 1 else float("nan")
+    mean, low, high = normal_interval(gaps)
     return PairedDifference(
         mean=mean,
-        low=mean - _NORMAL_95 * error,
-        high=mean + _NORMAL_95 * error,
+        low=low,
+        high=high,
         median=float(gaps.quantile(0.5)),
         won=float((better > 0).double().mean() + 0.5 * (better == 0).double().mean()),
         pairs=len(gaps),

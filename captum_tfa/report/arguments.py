@@ -12,9 +12,24 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
+from captum_tfa.curvature import fit_curvature
+from captum_tfa.gradients.selection import choose
+from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, Score
+
 # So many images, spread over the data set, are fetched twice, to see whether they are the same.
 _FETCHED_TWICE = 32
 
+
+SCORES: dict[str, type[Score]] = {"grad-cos": GradCosScore, "grad-dot": GradDotScore}
+"""The scores that need nothing but the model, by name."""
+
+WITH_CURVATURE = "influence"
+"""The name of the cosine with curvature, which has to be fitted first."""
+
+FITTED_TO = 2000
+"""So many training images are enough for that."""
+
+DEFAULT_SCORE = "grad-cos"
 
 _SEEDS = 2**64  # as many as torch knows
 
@@ -71,6 +86,66 @@ def check_numbers(
             f"noise_level is {noise_level!r}; it must be 0 or more: "
             "0.1 is a tenth of an image's range of values, 0 draws one map without noise"
         )
+
+
+def with_curvature(
+    model: nn.Module,
+    train_dataset: Any,
+    loss_fn: Callable[..., Tensor] | str | None,
+    output_fn: Callable[[Any], Tensor] | None,
+    parameters: Any,
+    show_progress: bool,
+) -> InfluenceScore:
+    """The cosine with curvature, EK-FAC fitted to some of the training images."""
+    curvature = fit_curvature(
+        model,
+        train_dataset,
+        max_examples=min(len(train_dataset), FITTED_TO),
+        loss_fn=loss_fn,
+        output_fn=output_fn,
+        parameters=parameters,
+        show_progress=show_progress,
+    )
+    return InfluenceScore(model, curvature, "cos", loss_fn, output_fn)
+
+
+def choose_score(
+    score: Score | str | None,
+    model: nn.Module,
+    loss_fn: Callable[..., Tensor] | str | None,
+    output_fn: Callable[[Any], Tensor] | None,
+    parameters: Any,
+) -> Score | None:
+    """The score that was asked for; ``None`` for one that has yet to be fitted.
+
+    Raises:
+        ValueError: No score of this name, one of another model, or settings given twice.
+    """
+    if isinstance(score, str) and score == WITH_CURVATURE:
+        choose(model, parameters)  # a wrong choice is told before the fit
+        return None
+    if score is None or isinstance(score, str):
+        if (score or DEFAULT_SCORE) not in SCORES:
+            raise ValueError(
+                f"score is {score!r}; it must be one of {', '.join((*SCORES, WITH_CURVATURE))}, or "
+                "a score such as InfluenceScore(model, curvature)"
+            )
+        return SCORES[score or DEFAULT_SCORE](model, loss_fn, output_fn, parameters)
+    if not isinstance(score, Score):
+        raise ValueError(
+            f"score is {_describe(score)}; it must be a name or a score such as "
+            "InfluenceScore(model, curvature)"
+        )
+    if score.model is not model:
+        raise ValueError("score belongs to another model; make it of the model that is explained")
+    given = {"loss_fn": loss_fn, "output_fn": output_fn, "parameters": parameters}
+    twice = [name for name, value in given.items() if value is not None]
+    if twice:
+        raise ValueError(
+            f"{' and '.join(twice)} and score are given; a score has its own: give it when the "
+            "score is made"
+        )
+    return score
 
 
 def check_statistics(
@@ -154,7 +229,7 @@ def example(dataset: Any, index: int) -> tuple[Tensor, int]:
 
 def ask(
     model: nn.Module,
-    loss_fn: Callable[..., Tensor] | None,
+    loss_fn: Callable[..., Tensor] | str | None,
     output_fn: Callable[[Any], Tensor] | None,
     test_input: Tensor,
     test_target: int | None,
@@ -203,7 +278,7 @@ def ask(
     )
 
 
-def _of_two_classes(logit: Tensor, loss_fn: Callable[..., Tensor] | None) -> Tensor:
+def _of_two_classes(logit: Tensor, loss_fn: Callable[..., Tensor] | str | None) -> Tensor:
     """Logits ``[1, 2]`` whose softmax is the sigmoid of one logit.
 
     Raises:

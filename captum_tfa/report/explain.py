@@ -1,7 +1,7 @@
 """Which parts of which training images made my model say this about this test image?
 
-Ranks the training set by grad-cos, ``S = cos(g_train, g_test)``, and maps the images at both
-ends of the ranking [bacha2025training]. Influence has two ends as well: each training image comes
+Ranks the training set by a score, grad-cos or another, and maps the images at both ends of the
+ranking [bacha2025training]. Influence has two ends as well: each training image comes
 with the map of its score on itself, and on the test image.
 """
 
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 from tqdm.auto import tqdm
 
-from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
+from captum_tfa.attr import LayerTrainingGradient, TrainingGradient
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.metrics import mean_colour
 from captum_tfa.report import arguments, dataset_facts, methods
 from captum_tfa.report.explanation import Explanation, Setting, TrainingExample
 from captum_tfa.report.mapping import Mapper, random_state_kept
-from captum_tfa.scores import GradCosScore, validate
+from captum_tfa.scores import Score, TurnedRound, validate
 
 # The mean colour of so many training images stands for that of all of them.
 _COLOUR_IMAGES = 500
@@ -38,9 +38,10 @@ def explain(
     nt_samples: int = 50,
     noise_level: float = 0.1,
     *,
+    score: Score | str | None = None,
     method: str | None = None,
     layer: nn.Module | str | None = None,
-    loss_fn: Callable[..., Tensor] | None = None,
+    loss_fn: Callable[..., Tensor] | str | None = None,
     output_fn: Callable[[Any], Tensor] | None = None,
     parameters: Any = None,
     batch_size: int | None = None,
@@ -75,6 +76,12 @@ def explain(
             ``"integrated_gradients"``. Default 50. ``"occlusion"`` has no noise.
         noise_level: Standard deviation of the noise as a part of the mapped image's own range of
             values (max − min), at least 0. Default 0.1. 0 draws maps without noise.
+        score: What ranks and is mapped: any `Score` of ``model``, such as
+            ``InfluenceScore(model, curvature)``, or ``"grad-cos"``, ``"grad-dot"`` or
+            ``"influence"``: the cosine with curvature, for which EK-FAC is fitted to at most 2,000
+            training images first. A score has its own ``loss_fn``, ``output_fn`` and
+            ``parameters``, which are then not given here. For one that is not symmetric the test
+            image's map is of the score turned round. None (default): "grad-cos".
         method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
@@ -112,26 +119,25 @@ def explain(
     )
     k, nt_samples, seed = int(k), int(nt_samples), int(seed)  # as JSON writes them
     drawn_by = methods.choose(method, of_layer=layer is not None)
-    score = GradCosScore(model, loss_fn, output_fn, parameters)
+    chosen = arguments.choose_score(score, model, loss_fn, output_fn, parameters)
     validate(model)
     found = arguments.find_layer(model, layer)
     image = arguments.check_image(test_input)
     given = arguments.check_statistics(mean, std, image.shape[1])
     count = arguments.check_dataset(train_dataset, image.shape[1])
     layer_asked = found[0] if found else None
+    if chosen is not None:
+        loss_fn, output_fn = chosen.loss_fn, chosen.output_fn
     question = arguments.ask(model, loss_fn, output_fn, image, test_target, layer_asked)
     names = _names(class_names, train_dataset, question.classes)
     batch_size = batch_size or _batch_size(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
 
-    gradient = (
-        TrainingGradCos(model, loss_fn, output_fn, parameters)
-        if found is None
-        else LayerTrainingGradCos(model, found[0], loss_fn, output_fn, parameters)
-    )
+    def gradient_of(one: Score) -> TrainingGradient | LayerTrainingGradient:
+        return TrainingGradient(one) if found is None else LayerTrainingGradient(one, found[0])
+
     mapper = Mapper(
         drawn_by,
-        gradient,
         _colour(train_dataset, count),
         nt_samples,
         noise_level,
@@ -143,20 +149,27 @@ def explain(
     def shown(index: int, value: float) -> TrainingExample:
         picture, label = arguments.example(train_dataset, index)
         train = picture.to(test[0]).unsqueeze(0), torch.full_like(test[1], label)
-        _check_same_as_ranked(score.against(*train, score.test_gradients(*test)), value, index)
+        now = asked_with.against(*train, asked_with.test_gradients(*test))
+        _check_same_as_ranked(now, value, index)
+        other_side = _other_side(asked_with, test, train, value)
         return TrainingExample(
             index=index,
             score=value,
             label=label,
             label_name=_name(names, label),
             image=dataset_facts.for_display(picture, statistics),
-            map=mapper(*train, other=test),
-            test_map=mapper(*test, other=train),
+            map=mapper(gradient_of(asked_with), *train, other=test),
+            test_map=mapper(gradient_of(other_side), *test, other=train),
             file=dataset_facts.file_of(train_dataset, index),
         )
 
+    asked_with = chosen or arguments.with_curvature(
+        model, train_dataset, loss_fn, output_fn, parameters, show_progress
+    )
     with random_state_kept(question.image.device):
-        influence = ScoreInfluence(score, train_dataset, batch_size, num_workers, show_progress)
+        influence = ScoreInfluence(
+            asked_with, train_dataset, batch_size, num_workers, show_progress
+        )
         scores = influence.influence(test)[0]
         ends = _both_ends(scores, k)
         todo = [index for end in ends for index in end]
@@ -164,13 +177,13 @@ def explain(
             mapped = [shown(index, float(scores[index])) for index in bar]
 
     settings: dict[str, Setting] = {
-        "score": "grad-cos",
+        "score": asked_with.name,
         "method": drawn_by.name,
         "map": drawn_by.formula,
         "layer": found[1] if found else None,
         "model": type(model).__name__,
-        "loss": "cross-entropy" if loss_fn is None else _word(loss_fn),
-        "parameters": "all trainable" if parameters is None else "chosen",
+        "loss": "cross-entropy" if asked_with.loss_fn is None else _word(asked_with.loss_fn),
+        "parameters": "all trainable" if asked_with.choice is None else "chosen",
         "training_examples": count,
         "k": k,
         "nt_samples": nt_samples,
@@ -208,6 +221,16 @@ def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:
             "was fetched again to be mapped, so it is not the same image; use the transform for "
             "evaluation, without random crops, flips or colours"
         )
+
+
+def _other_side(
+    score: Score, test: tuple[Tensor, Tensor], train: tuple[Tensor, Tensor], value: float
+) -> Score:
+    """The score whose gradient on the test image is the test side's map."""
+    if score.symmetric:
+        return score
+    inner = float(TurnedRound(score).against(*test, TurnedRound(score).test_gradients(*train)))
+    return TurnedRound(score, value / inner if inner else 0.0)
 
 
 def _both_ends(scores: Tensor, k: int) -> tuple[list[int], list[int]]:
@@ -251,7 +274,9 @@ def _name(names: Sequence[str], label: int) -> str:
     return names[label] if 0 <= label < len(names) else str(label)
 
 
-def _word(function: Callable[..., Any]) -> str:
+def _word(function: Callable[..., Any] | str) -> str:
+    if isinstance(function, str):
+        return function
     return getattr(function, "__name__", type(function).__name__)
 
 

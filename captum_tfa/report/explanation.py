@@ -24,7 +24,7 @@ class TrainingExample:
 
     Attributes:
         index: Its place in the training set.
-        score: grad-cos with the test image, in [-1, 1]; > 0 proponent, < 0 opponent.
+        score: With the test image; > 0 proponent, < 0 opponent. A cosine is in [-1, 1].
         label: Its label, an index into the model's classes.
         label_name: The label in words.
         image: The picture for display, ``[C, H, W]`` in [0, 1].
@@ -42,6 +42,11 @@ class TrainingExample:
     map: Tensor
     test_map: Tensor
     file: str | None = None
+
+    @property
+    def score_text(self) -> str:
+        """The score with its sign and three digits, however small it is."""
+        return f"{self.score:+.3f}" if abs(self.score) >= 0.001 else f"{self.score:+.2e}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -118,7 +118,7 @@ def _draw_block(
             _frame(axes, colour)
             if column == 0:
                 axes.set_ylabel(what, fontsize=8.5, color=_QUIET, labelpad=4)
-        score = f"{example.score:+.3f}".replace("-", "−")
+        score = example.score_text.replace("-", "−")
         rows[0].set_title(
             f"{_short(example.label_name, 17)}\n{score}  ·  #{example.index}",
             fontsize=8.5,

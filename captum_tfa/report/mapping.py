@@ -1,8 +1,8 @@
 """One image's map, the same whenever and wherever it is drawn.
 
-Influence has two ends. grad-cos is symmetric, ``cos(g_train, g_test) = cos(g_test, g_train)``, so
-the map on the training image and the map on the test image are one function with the images'
-roles swapped.
+Influence has two ends. A symmetric score, ``cos(g_train, g_test) = cos(g_test, g_train)``, is one
+function with the images' roles swapped; for another one the gradient of the test side is of the
+score turned round.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
+from captum_tfa.attr import LayerTrainingGradient, TrainingGradient
 from captum_tfa.report.methods import Method, Task
 
 
@@ -24,7 +24,6 @@ class Mapper:
 
     Attributes:
         method: How a map is made.
-        gradient: The gradient of the score.
         colour: What an image without content looks like, ``[C]``.
         nt_samples: Noisy copies an image.
         noise_level: Standard deviation of the noise as a part of the image's max − min.
@@ -33,17 +32,23 @@ class Mapper:
     """
 
     method: Method
-    gradient: TrainingGradCos | LayerTrainingGradCos
     colour: Tensor
     nt_samples: int
     noise_level: float
     internal_batch_size: int | None
     seed: int
 
-    def __call__(self, image: Tensor, label: Tensor, other: tuple[Tensor, Tensor]) -> Tensor:
+    def __call__(
+        self,
+        gradient: TrainingGradient | LayerTrainingGradient,
+        image: Tensor,
+        label: Tensor,
+        other: tuple[Tensor, Tensor],
+    ) -> Tensor:
         """Which parts of ``image`` make its score with ``other`` what it is, on the CPU.
 
         Args:
+            gradient: The gradient of the score with respect to ``image``.
             image: ``[1, C, H, W]``.
             label: Its class, ``[1]``.
             other: The other image and its class, likewise; a constant.
@@ -57,7 +62,7 @@ class Mapper:
                 image=image,
                 label=label,
                 other=other,
-                gradient=self.gradient,
+                gradient=gradient,
                 start=self.colour.to(image).view(1, -1, 1, 1).expand_as(image),
                 nt_samples=self.nt_samples,
                 spread=self.noise_level * float(image.max() - image.min()),

@@ -1,7 +1,7 @@
 """The maps that `explain` can draw: for each its name, how it is made, and how it is shown.
 
-All are of one score ``S = cos(g_train, g_test)`` with respect to one of its two images ``x``. With
-``G`` the mean gradient ``dS/dx`` over noisy copies, and ``b`` an image of one colour:
+All are of one score ``S`` of two images, with respect to one of them, ``x``. With ``G`` the mean
+gradient ``dS/dx`` over noisy copies, and ``b`` an image of one colour:
 
 - ``gradient``: ``G``, the paper's map [bacha2025training]. Where does a change matter? It is shown
   by size, whatever the sign.
@@ -25,7 +25,7 @@ import torch
 from captum.attr import LayerAttribution, NoiseTunnel, Occlusion
 from torch import Tensor
 
-from captum_tfa.attr import LayerTrainingGradCos, TrainingGradCos
+from captum_tfa.attr import LayerTrainingGradient, TrainingGradient
 from captum_tfa.metrics import saliency
 
 # Occlusion's window is this part of the shorter side, and moves on by half of itself.
@@ -51,7 +51,7 @@ class Task:
     image: Tensor
     label: Tensor
     other: tuple[Tensor, Tensor]
-    gradient: TrainingGradCos | LayerTrainingGradCos
+    gradient: TrainingGradient | LayerTrainingGradient
     start: Tensor
     nt_samples: int
     spread: float

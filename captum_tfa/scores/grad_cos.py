@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from captum_tfa.gradients import Gradients, TestGradients
 from captum_tfa.scores.score import Score, vanishing
 
 
@@ -20,10 +21,23 @@ class GradCosScore(Score):
         >>> score(train_images, test_image, test_target=3, train_target=train_labels)  # [B]
     """
 
-    def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
-        """``inner / (‖g_train‖ ‖g_test‖)``, and 0 where one of the norms is."""
-        zero = vanishing(train_squares) | vanishing(test_squares)
-        # Roots one by one: the product of two squared norms may leave the range of float32.
-        train_norms = train_squares.masked_fill(zero, 1).sqrt()
-        test_norms = test_squares.masked_fill(zero, 1).sqrt()
-        return (inner / train_norms / test_norms).masked_fill(zero, 0)
+    name = "grad-cos"
+
+    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+        """``⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``, and 0 where one of the norms is."""
+        return cosine(*self.products(train, tests, rows))
+
+    def of_same(self, train: Gradients) -> Tensor:
+        """1 for each example, and 0 where its norm is."""
+        squares = train.products(None, None).squares
+        self.check_squares(squares, "training")
+        return cosine(squares, squares, squares)
+
+
+def cosine(inner: Tensor, squares: Tensor, other_squares: Tensor) -> Tensor:
+    """An inner product over two norms, and 0 where one of the norms is."""
+    zero = vanishing(squares) | vanishing(other_squares)
+    # Roots one by one: the product of two squared norms may leave the range of float32.
+    norms = squares.masked_fill(zero, 1).sqrt()
+    other_norms = other_squares.masked_fill(zero, 1).sqrt()
+    return (inner / norms / other_norms).masked_fill(zero, 0)

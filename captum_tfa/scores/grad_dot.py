@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from captum_tfa.gradients import Gradients, TestGradients
 from captum_tfa.scores.score import Score, vanishing
 
 
@@ -21,6 +22,15 @@ class GradDotScore(Score):
         >>> score(train_images, test_image, test_target=3, train_target=train_labels)  # [B]
     """
 
-    def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
-        """``inner`` itself, and 0, with a map of zeros, where one of the gradients is zero."""
-        return inner.masked_fill(vanishing(train_squares) | vanishing(test_squares), 0)
+    name = "grad-dot"
+
+    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+        """``⟨g_train, g_test⟩``; 0, with a map of zeros, where one of the gradients is zero."""
+        inner, squares, test_squares = self.products(train, tests, rows)
+        return inner.masked_fill(vanishing(squares) | vanishing(test_squares), 0)
+
+    def of_same(self, train: Gradients) -> Tensor:
+        """``‖g‖²``, from the factors of ``g``."""
+        squares = train.products(None, None).squares
+        self.check_squares(squares, "training")
+        return squares.masked_fill(vanishing(squares), 0)

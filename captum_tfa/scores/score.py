@@ -13,9 +13,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from captum_tfa.gradients import ParameterGradients, TestGradients, outside_inference_mode
+from captum_tfa.gradients import (
+    Gradients,
+    ParameterGradients,
+    TestGradients,
+    outside_inference_mode,
+)
 from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
-from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.pairing import (
@@ -40,29 +44,47 @@ class Score(nn.Module, ABC):
     Above 0 a proponent: a step on the training example lowers the loss on the test example.
     Below 0 an opponent.
 
+    A score is what it makes of two gradients, and so says two things: what is done to the test
+    gradients once (`prepared`), and what comes of each pair (`of`).
+
     Args:
         model: the trained model, in evaluation mode when the score is used. It is not changed.
         loss_fn: ``loss_fn(outputs, targets)`` that keeps one loss an example, ``[B]``, or one an
             element, ``[B, ...]``, which is summed over the rest. ``None``: cross-entropy. For
             several labels an image ``nn.BCEWithLogitsLoss(reduction="none")``, for regression
-            ``nn.MSELoss(reduction="none")``.
+            ``nn.MSELoss(reduction="none")``. ``"logit"`` is minus the label's logit, ``"margin"``
+            minus what it is above the others, ``logit − logsumexp(others)``.
         output_fn: picks the output tensor ``[B, ...]`` out of what the model returns, for models
             that return tuples, dicts or dataclasses.
         parameters: which parameters count: names of parameters or modules, modules, or a function
             from a parameter's name to ``True`` or ``False``. ``None``: every trainable parameter.
             Late layers alone also cost less.
+        measure_fn: what is measured of the *test* example in the place of its loss, likewise: the
+            score then says what a step on the training example does to that. Lower must be
+            better, as for a loss. ``None``: ``loss_fn``.
+
+    Attributes:
+        loss_fn: as it was given; likewise ``output_fn``.
+        choice: which parameters count, as it was given.
+        symmetric: whether a pair has the same score when its images change sides, as far as it
+            depends on them alone.
 
     Raises:
-        TypeError: ``model``, ``loss_fn`` or ``output_fn`` is of the wrong kind.
-        ValueError: the loss reduces over the batch, or no parameter is left to count.
+        TypeError: ``model``, ``loss_fn``, ``output_fn`` or ``measure_fn`` is of the wrong kind.
+        ValueError: a loss reduces over the batch, or no parameter is left to count.
     """
+
+    symmetric: bool = True
+    #: What reports call it.
+    name: str = "score"
 
     def __init__(
         self,
         model: nn.Module,
-        loss_fn: LossFn | None = None,
+        loss_fn: LossFn | str | None = None,
         output_fn: OutputFn | None = None,
         parameters: ParameterChoice = None,
+        measure_fn: LossFn | str | None = None,
     ) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
@@ -72,18 +94,61 @@ class Score(nn.Module, ABC):
             parameters = list(parameters)  # it will be gone through more than once
         choose(model, parameters)  # a wrong choice is told now, not after a long wait
         losses = ExampleLosses(loss_fn, output_fn)
-        self._gradients = ParameterGradients(model, losses, parameters)
+        self._gradients = self._measured = ParameterGradients(model, losses, parameters)
+        if measure_fn is not None:
+            measures = ExampleLosses(measure_fn, output_fn, "measure_fn")
+            self._measured = ParameterGradients(model, measures, parameters)
+            self.symmetric = False
+        self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
         self._warned = False
 
-    @abstractmethod
-    def combine(self, inner: Tensor, train_squares: Tensor, test_squares: Tensor) -> Tensor:
-        """The score, element by element; a gradient that is zero gives score 0.
+    def prepared(self, tests: TestGradients) -> TestGradients:
+        """What takes the place of test gradients, ``K g_test``; they themselves by default.
 
         Args:
-            inner: ``⟨g_train, g_test⟩``.
-            train_squares: ``‖g_train‖²``.
-            test_squares: ``‖g_test‖²``.
+            tests: gradients of ``M`` test examples.
+
+        Returns:
+            As many, constants.
         """
+        return tests
+
+    @abstractmethod
+    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+        """The scores of training examples.
+
+        Args:
+            train: the gradients of ``B`` training examples, in a graph if a map is wanted.
+            tests: what `prepared` made of those of ``M`` test examples.
+            rows: for each training example its test example, ``[B]``; ``None`` pairs each with
+                each.
+
+        Returns:
+            ``[B]``, or ``[B, M]`` without ``rows``. A gradient of zero gives score 0.
+        """
+
+    def of_same(self, train: Gradients) -> Tensor:
+        """The score of each example for itself, ``[B]``."""
+        tests = self.prepared(train.stored())
+        return self.of(train, tests, torch.arange(len(train.values), device=train.values.device))
+
+    def products(
+        self, train: Gradients, tests: TestGradients, rows: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """``⟨g_train, K g_test⟩``, ``‖g_train‖²`` and ``‖K g_test‖²``, to be broadcast.
+
+        Raises:
+            RuntimeError: a gradient that is not finite.
+        """
+        inner, train_squares = train.products(tests, rows)
+        test_squares = tests.squares[None] if rows is None else tests.squares[rows]
+        if rows is None:
+            train_squares = train_squares[:, None]
+        if inner is None:  # not one parameter on which both losses depend
+            inner = torch.zeros_like(train_squares * test_squares)
+        self.check_squares(train_squares, "training")
+        self.check_squares(test_squares, "test")
+        return inner, train_squares, test_squares
 
     @outside_inference_mode
     def forward(
@@ -146,12 +211,17 @@ class Score(nn.Module, ABC):
         if differentiable:
             train = tuple(_differentiated(tensor) for tensor in train)
         labels = labels_for(len(train[0]), train_target, "train_target", device)
-        products = self._gradients.products(train, labels, tests, rows, differentiable)
-        return self._combined(products, tests.squares[rows])
+        return self._gradients.apply(
+            lambda gradients: self.of(gradients, tests, rows),
+            train,
+            labels,
+            differentiable,
+            hooks=True,
+        )
 
     @outside_inference_mode
     def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> TestGradients:
-        """The gradients of test examples, for `against`.
+        """The gradients of test examples, `prepared` for `against`.
 
         Args:
             test_inputs: test images ``[Q, ...]``, or a tuple for models with several inputs.
@@ -185,8 +255,9 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = labels_for(len(inputs[0]), train_target, "train_target", device)
-        inner, squares = self._gradients.products(inputs, labels, tests, None, differentiable)
-        return self._combined(Products(inner, squares[:, None]), tests.squares[None])
+        return self._gradients.apply(
+            lambda gradients: self.of(gradients, tests, None), inputs, labels, differentiable
+        )
 
     @outside_inference_mode
     def of_itself(self, train_inputs: Inputs, train_target: object = None) -> Tensor:
@@ -199,8 +270,7 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = labels_for(len(inputs[0]), train_target, "train_target", device)
-        squares = self._gradients.squares(inputs, labels)
-        return self._combined(Products(squares, squares), squares)
+        return self._gradients.apply(self.of_same, inputs, labels)
 
     def distinct_tests(
         self,
@@ -208,7 +278,7 @@ class Score(nn.Module, ABC):
         labels: Tensor | None,
         known: dict[bytes, TestGradients],
     ) -> tuple[TestGradients, Tensor]:
-        """The gradients of the distinct ones among test examples.
+        """The gradients of the distinct ones among test examples, `prepared`.
 
         Args:
             test: the model's input tensors, each ``[B, ...]``.
@@ -226,12 +296,14 @@ class Score(nn.Module, ABC):
             index for index, content in zip(first, contents, strict=True) if content not in known
         ]
         if new:
-            computed = self._gradients.of_tests(
+            computed = self._measured.of_tests(
                 [tensor[new].detach() for tensor in test], label_rows(labels, new)
             )
-            known.update(
-                (contents[rows[index]], one) for index, one in zip(new, computed, strict=True)
-            )
+            with torch.no_grad():
+                known.update(
+                    (contents[rows[index]], self.prepared(one))
+                    for index, one in zip(new, computed, strict=True)
+                )
         for content in set(known).difference(contents):
             del known[content]
         tests = TestGradients.joined([known[content] for content in contents])
@@ -251,27 +323,31 @@ class Score(nn.Module, ABC):
         refuse_rewritten_gradients(self)
         return next(self.model.parameters()).device
 
-    def _combined(self, products: Products, test_squares: Tensor) -> Tensor:
-        inner, train_squares = products
-        if inner is None:  # not one parameter on which both losses depend
-            inner = torch.zeros_like(train_squares * test_squares)
-        for which, squares in (("training", train_squares), ("test", test_squares)):
-            finite = squares.detach().isfinite()
-            if not bool(finite.all()):
-                raise RuntimeError(
-                    f"{int((~finite).sum())} of {finite.numel()} {which} examples have a "
-                    "parameter gradient that is not finite. Look for NaN or infinity in the "
-                    "inputs and the model's outputs; in half precision use model.float()."
-                )
-            if not self._warned and bool(vanishing(squares).any()):
-                self._warned = True
-                warnings.warn(
-                    f"A {which} example has a parameter gradient of zero (it is fitted "
-                    "perfectly); its scores and maps are 0.",
-                    ZeroGradientWarning,
-                    stacklevel=4,
-                )
-        return self.combine(inner, train_squares, test_squares)
+    def check_squares(self, squares: Tensor, which: str) -> None:
+        """Warn of gradients that are zero.
+
+        Args:
+            squares: squared norms.
+            which: whose they are, "training" or "test".
+
+        Raises:
+            RuntimeError: one is not finite.
+        """
+        finite = squares.detach().isfinite()
+        if not bool(finite.all()):
+            raise RuntimeError(
+                f"{int((~finite).sum())} of {finite.numel()} {which} examples have a "
+                "parameter gradient that is not finite. Look for NaN or infinity in the "
+                "inputs and the model's outputs; in half precision use model.float()."
+            )
+        if not self._warned and bool(vanishing(squares).any()):
+            self._warned = True
+            warnings.warn(
+                f"A {which} example has a parameter gradient of zero (it is fitted "
+                "perfectly); its scores and maps are 0.",
+                ZeroGradientWarning,
+                stacklevel=4,
+            )
 
 
 def vanishing(squares: Tensor) -> Tensor:

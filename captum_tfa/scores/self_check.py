@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from captum_tfa.gradients import (
     ParameterGradients,
-    TestGradients,
     hookless,
     outside_inference_mode,
 )
@@ -71,9 +70,9 @@ def _of_engine(
     copies = [1.1 * tensor if tensor.is_floating_point() else tensor for tensor in example]
     batch = _leaves([torch.cat(pair) for pair in zip(example, copies, strict=True)])
     labels = None if label is None else torch.cat([label, label])
-    none = TestGradients({}, torch.zeros(0))
     with torch.enable_grad():
-        square = engine.products(batch, labels, none, None, differentiable=True).squares[:1]
+        squares = engine.apply(lambda each: each.products(None, None).squares, batch, labels, True)
+        square = squares[:1]
     return [square.detach(), *(part[:1] for part in _derivatives(square, batch))]
 
 

@@ -15,6 +15,7 @@ from torch import nn
 
 from captum_tfa.cli import explain
 from captum_tfa.cli.main import main
+from captum_tfa.report import arguments
 from captum_tfa.report.methods import METHODS
 from tests.cli.conftest import FACTORY, Home, write_picture
 
@@ -288,3 +289,41 @@ def test_a_device_that_cannot_compute_is_refused(
     home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
     refused(home, capsys, "--device meta cannot be used here", device="meta")
+
+
+def test_the_score_is_chosen_by_name(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(home.arguments(score="grad-dot")) == 0
+    assert read(home.folder / "why")["settings"]["score"] == "grad-dot"  # type: ignore[index]
+    refused(home, capsys, "score is 'nope'; it must be one of grad-cos", score="nope", out="other")
+
+
+def test_a_curvature_is_fitted_once_and_kept(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curved = {"score": "influence", "curvature": "kept.safetensors"}
+    assert main(home.arguments(**curved)) == 0
+    assert "kept.safetensors" in home.names()
+
+    def nobody_fits(*args: object, **kwargs: object) -> None:
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(arguments, "fit_curvature", nobody_fits)
+    assert main(home.arguments(**curved, out="again")) == 0
+    first, second = read(home.folder / "why"), read(home.folder / "again")
+    assert first["settings"]["score"] == "influence (cos)"  # type: ignore[index]
+    for one, other in zip(first["proponents"], second["proponents"], strict=True):  # type: ignore[call-overload]
+        assert one["index"] == other["index"]
+        assert one["score"] == pytest.approx(other["score"], rel=1e-4)
+    line = refused(home, capsys, "give both, or none", curvature="kept.safetensors", out="third")
+    assert "--score influence" in line
+
+
+def test_a_curvature_of_another_model_is_refused(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    curved = {"score": "influence", "curvature": "kept.safetensors"}
+    assert main(home.arguments(**curved)) == 0
+    weights = torch.load(home.folder / "weights.pt", weights_only=True)
+    weights["5.bias"] += 1
+    torch.save(weights, home.folder / "weights.pt")
+    refused(home, capsys, "model", **curved, out="other")

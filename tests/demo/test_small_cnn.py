@@ -22,3 +22,12 @@ def test_is_light_and_can_be_explained() -> None:
 def test_one_class_is_refused() -> None:
     with pytest.raises(ValueError, match="at least 2"):
         SmallCNN(1)
+
+
+def test_a_part_of_the_network_is_a_sequence_of_its_layers() -> None:
+    model = SmallCNN(4).eval()
+    images = torch.randn(2, 3, 16, 16)
+    features = model[:-1](images)
+    assert features.shape == (2, 80)
+    torch.testing.assert_close(model[-1](features), model(images))
+    assert model[2] is list(model)[2]

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 
 from captum_tfa import GradDotScore
 from captum_tfa.gradients import parameter_gradients
-from captum_tfa.gradients.rule import Products
 
 
 @pytest.fixture
@@ -47,12 +46,3 @@ def test_a_test_gradient_does_not_depend_on_the_tests_beside_it(model: nn.Module
         for name, gradient in alone.by_name.items():
             torch.testing.assert_close(together.by_name[name].dense[[row]], gradient.dense)
         torch.testing.assert_close(together.squares[[row]], alone.squares)
-
-
-def test_examples_without_a_shared_parameter_have_product_zero_beside_others() -> None:
-    apart = Products(None, torch.ones(2))
-    joined = Products.joined([apart, Products(torch.ones(1, 3), torch.ones(1))])
-    assert joined.inner is not None
-    assert joined.inner.tolist() == [[0.0] * 3, [0.0] * 3, [1.0] * 3]
-    assert joined.squares.tolist() == [1.0] * 3
-    assert Products.joined([apart, apart]).inner is None

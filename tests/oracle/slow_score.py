@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tests.oracle.batch_norm import decomposed_batch_norm
+
 Inputs = Tensor | tuple[Tensor, ...]
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -136,7 +138,11 @@ def _twice_differentiable() -> Iterator[None]:
     def hardsigmoid(input: Tensor, inplace: bool = False) -> Tensor:
         return (input + 3).clamp(0, 6) / 6
 
-    with sdpa_kernel(SDPBackend.MATH), mock.patch.object(F, "hardsigmoid", hardsigmoid):
+    with (
+        sdpa_kernel(SDPBackend.MATH),
+        mock.patch.object(F, "hardsigmoid", hardsigmoid),
+        decomposed_batch_norm(),
+    ):
         yield
 
 

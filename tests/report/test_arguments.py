@@ -226,7 +226,7 @@ def test_one_logit_is_a_model_of_two_classes(squeezed: bool) -> None:
     pick = (lambda out: out.squeeze(1)) if squeezed else None
     image = puzzling_picture()
     found = explain(model, TwoClasses(), image, loss_fn=loss, output_fn=pick, k=12, nt_samples=1)
-    logit = float(model(image[None]))
+    logit = float(model(image[None]).detach())
     assert found.predicted == int(logit > 0)
     assert found.confidence == pytest.approx(1 / (1 + np.exp(-abs(logit))), rel=1e-5)
     score = GradCosScore(model, loss)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from captum_tfa.gradients.registry import records
 from captum_tfa.gradients.rule import Rule
-from captum_tfa.gradients.rules.sums import ChannelSum
+from captum_tfa.gradients.rules.sums import ChannelSum, standardised
 from captum_tfa.gradients.uses import ParameterUses
 
 
@@ -45,8 +45,11 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     if training or running_mean is None or running_var is None:
-        statistics = (running_mean, running_var)
-        return uses.leave(F.batch_norm, input, *statistics, weight, bias, training, momentum, eps)
+        if running_mean is not None or weight is not None:
+            given = (running_mean, running_var, weight, bias, training, momentum, eps)
+            return uses.leave(F.batch_norm, input, *given)
+        # Of a weight, as weight standardisation does. See `instance_norm` for why not by torch.
+        return uses.leave(standardised, input, (0, *range(2, input.ndim)), eps)
     inverse_std = torch.rsqrt(running_var + eps)
     scale = inverse_std if weight is None else inverse_std * uses.constant(weight)
     shift = -running_mean * scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from captum_tfa.gradients.rule import Rule
@@ -39,3 +40,10 @@ class ChannelSum(Rule):
         if self.scale:
             delta = delta * inputs[0]
         return delta.flatten(3).sum((1, 3)) if delta.ndim > 3 else delta.sum(1)
+
+
+def standardised(input: Tensor, dimensions: tuple[int, ...], eps: float) -> Tensor:
+    """The input with mean 0 and variance 1 over some dimensions."""
+    variance, mean = torch.var_mean(input, dimensions, correction=0, keepdim=True)
+    normalised: Tensor = (input - mean) * torch.rsqrt(variance + eps)
+    return normalised

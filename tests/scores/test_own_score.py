@@ -1,0 +1,56 @@
+"""A score of the user's own is one method; ranking, maps and layers follow."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from captum_tfa import LayerTrainingGradient, ScoreInfluence, TrainingGradient
+from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.scores import Score
+from tests.oracle import EXACT, SlowScore, relative_error, small_cnn
+
+LABELS = torch.tensor([0, 2, 1])
+
+
+class Projection(Score):
+    """``⟨g_train, g_test⟩ / ‖g_test‖``."""
+
+    symmetric = False
+
+    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+        inner, _, test_squares = self.products(train, tests, rows)
+        return inner / test_squares.sqrt()
+
+
+class SlowProjection(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.slow = SlowScore(model, cosine=False)
+
+    def forward(self, train: Tensor, test: Tensor, label: int, labels: Tensor) -> Tensor:
+        parts = self.slow.gradient((test,), torch.tensor([label]))
+        norm = torch.cat([part.flatten() for part in parts]).norm().detach()
+        return self.slow(train, test, label, labels) / norm
+
+
+def test_ranking_and_maps_follow() -> None:
+    model = small_cnn().double().eval()
+    train, tests = torch.randn(3, 3, 8, 8).double(), torch.randn(2, 3, 8, 8).double()
+    score, slow = Projection(model), SlowProjection(model)
+    pairs = list(zip(train, LABELS.tolist(), strict=True))
+    ranking = ScoreInfluence(score, pairs, batch_size=2).influence((tests, [1, 4]))
+    for query, label in enumerate((1, 4)):
+        test = tests[[query]]
+        leaf = train.clone().requires_grad_()
+        expected = slow(leaf, test, label, LABELS)
+        (right,) = torch.autograd.grad(expected.sum(), leaf)
+        assert relative_error(ranking[query], expected.detach()) < EXACT
+        maps = TrainingGradient(score).attribute(train, LABELS, (test, label))
+        assert relative_error(maps, right) < EXACT
+    layer = LayerTrainingGradient(score, model[0]).attribute(train, LABELS, (tests[:1], 1))
+    assert isinstance(layer, Tensor)
+    assert layer.shape[0] == 3
+    itself = ScoreInfluence(score, pairs).self_influence()
+    norms = [slow(train[[row]], train[[row]], int(LABELS[row]), LABELS[[row]]) for row in range(3)]
+    assert relative_error(itself, torch.cat(norms).detach()) < EXACT
