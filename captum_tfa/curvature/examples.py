@@ -134,6 +134,7 @@ class Examples:
             try:
                 if own is None:
                     _seed_all(self._seed)
+                    loader.generator.manual_seed(self._seed)  # seeds its workers
                     batches = iter(loader)
                 else:
                     own.put_back()

@@ -24,6 +24,7 @@ from captum_tfa.curvature.gradient_matrix import (
 from captum_tfa.curvature.kept_examples import examples_in, kept_examples
 from captum_tfa.curvature.samples import Samples
 from captum_tfa.gradients.losses import ExampleLosses
+from captum_tfa.gradients.terms import Term
 
 # Gradients are kept if they take no more bytes; of larger ones so many are held at a time.
 MOST_BYTES = 2**31
@@ -106,9 +107,9 @@ class FisherCurvature(Curvature):
         return float(self._tensors[_VALUES].double().mean())
 
     def _least_and_greatest(self) -> tuple[float, float]:
+        # Woodbury's identity divides by λ, so not even a full F does without damping.
         values = self._tensors[_VALUES]
-        least = float(values[0]) / len(values) if len(values) == self.fingerprint.count else 0.0
-        return least, float(values[-1]) / len(values)
+        return 0.0, float(values[-1]) / len(values)
 
     def _solve(self, vectors: dict[str, Tensor]) -> dict[str, Tensor]:
         like = next(iter(vectors.values()))
@@ -124,13 +125,7 @@ class FisherCurvature(Curvature):
             return KeptGradients(self._tensors[_GRADIENTS])
         self.check_model(self._model)
         inputs, labels = examples_in(self._tensors)
-        return PassedGradients(
-            self._model,
-            self._losses,
-            self.names,
-            inputs,
-            labels,
-        )
+        return PassedGradients(self._model, self._losses, self.names, inputs, labels)
 
 
 def _parts(
@@ -162,5 +157,5 @@ def _columns(samples: Samples, what: str, start: int, stop: int) -> Tensor:
     return columns
 
 
-def _batch_of(terms: Mapping[str, object]) -> int:
-    return len(next(iter(terms.values())).gradient())  # type: ignore[attr-defined]
+def _batch_of(terms: Mapping[str, Term]) -> int:
+    return len(next(iter(terms.values())).gradient())

@@ -114,5 +114,5 @@ def fit_curvature(
             "iterations": iterations,
         },
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]):  # also for models that draw numbers to no effect
         return made.fitted(samples, fingerprint, damping)

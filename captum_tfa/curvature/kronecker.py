@@ -11,7 +11,8 @@ that has no rule) have their diagonal ``E[g²]``; blocks of different layers do 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -25,6 +26,9 @@ from captum_tfa.gradients.terms import Term
 
 # A symmetric product is computed in blocks of so many rows, and only above the diagonal.
 _BLOCK = 512
+
+# Decomposing a larger factor takes gigabytes, and time with the third power of its side.
+MOST_SIDE = 10_000
 
 LEFT, RIGHT, EIGENVALUES = "left", "right", "eigenvalues"
 
@@ -96,12 +100,26 @@ class Covariances:
                 continue
             factors = layer.factors(terms)
             if factors is not None:
+                if max(factor.shape[3] for factor in factors) > MOST_SIDE:
+                    self._leave_out(layer, factors)
+                    continue
                 for totals, factor in zip((self._right, self._left), factors, strict=True):
                     rows = factor.transpose(0, 1).flatten(1, 2)
                     if layer not in totals:
                         size = rows.shape[2]
                         totals[layer] = rows.new_zeros(len(rows), size, size)
                     _add_squared(totals[layer], rows)
+
+    def _leave_out(self, layer: Layer, factors: Sequence[Tensor]) -> None:
+        """The factors are too large to decompose; the diagonal is taken, and that is told."""
+        self._without.add(layer.weight)
+        inputs, outputs = (factor.shape[3] for factor in factors)
+        warnings.warn(
+            f"'{layer.weight}' has {inputs:,} inputs and {outputs:,} outputs; Kronecker factors "
+            f"are taken up to {MOST_SIDE:,}, so it has its diagonal only. kind='fisher' takes "
+            "layers of any size.",
+            stacklevel=2,
+        )
 
     def eigenbases(self) -> Iterator[tuple[Layer, tuple[Tensor, Tensor], tuple[Tensor, Tensor]]]:
         """Of each layer the eigenvalues ``(d, a)`` and eigenvectors ``(U_D, U_A)`` of both sums.

@@ -20,7 +20,7 @@ from tests.benchmarks.models import SIDES, SMALL, Problem, build, problem
 from tests.benchmarks.rank_peers import package
 
 # Training examples, rounds, seconds that the first call may take.
-FULL = {SMALL: (1000, 5, 120), "resnet18": (16, 3, 600)}
+FULL = {SMALL: (500, 3, 120), "resnet18": (16, 3, 600)}
 QUICK = {SMALL: (128, 2, 60)}
 _BATCH = 64
 _OURS: dict[str, dict[str, Any]] = {

@@ -123,6 +123,21 @@ def test_layers_equal_the_slow_definition(name: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["ekfac", "kfac"])
+def test_a_layer_that_is_too_wide_has_its_diagonal_and_says_so(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kronecker, "MOST_SIDE", 27)  # 3 x 3 x 3 inputs and the bias are 28
+    model, data = CNN.model(), dataset(CNN, 6)
+    with pytest.warns(UserWarning, match=r"'0\.weight' has 28 inputs and 4 outputs.*diagonal"):
+        curvature = fit_curvature(model, data, kind=kind, labels="true", batch_size=2)
+    assert [layer.weight for layer in curvature.layers] == ["4.weight", "8.weight"]
+    squares = gradients(model, data).square().mean(0).diag()
+    for name in ("0.weight", "0.bias"):
+        given = block(matrix(curvature, model), model, name)
+        assert relative_error(given, block(squares, model, name)) < 1e-7
+
+
+@pytest.mark.parametrize("kind", ["ekfac", "kfac"])
 def test_products_in_blocks_change_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, data = CNN.model(), dataset(CNN, 6)
     whole = matrix(fit_curvature(model, data, kind=kind), model)
