@@ -170,6 +170,21 @@ def test_going_on_from_a_checkpoint_is_allowed_where_it_is_asked_for() -> None:
         Beginnings(Kept(goes_on=False), checkpoint).check(DATA, 0, said)
 
 
+def test_a_part_of_the_checkpoint_that_is_called_first_is_known() -> None:
+    torch.manual_seed(0)
+    checkpoint = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)).eval()
+
+    def go_on(dataset, seed):
+        model = copy.deepcopy(checkpoint).train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        x, y = DATA.tensors
+        nn.functional.cross_entropy(model[1](model[0](x)), y).backward()
+        optimizer.step()
+        return model.eval()
+
+    Beginnings(go_on, checkpoint).check(DATA, 0, said)
+
+
 def test_a_model_kept_from_a_checkpoint_is_refused_when_it_has_moved() -> None:
     checkpoint = trained()
     model = copy.deepcopy(checkpoint)

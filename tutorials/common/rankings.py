@@ -97,7 +97,12 @@ class EKFAC:
 
         from kronfluence.analyzer import Analyzer, prepare_model
 
-        with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.redirect_stdout(io.StringIO()),
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(0)  # the Fisher's labels are drawn
             logging.disable(logging.WARNING)
             try:
                 prepared = prepare_model(copy.deepcopy(self._model), self._task)
