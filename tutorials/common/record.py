@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 import captum_tfa
-from captum_tfa.metrics import Interval, normal_interval
+from captum_tfa.metrics.intervals import NORMAL_95, Interval
 from common.settings import in_notebook
 
 
@@ -34,7 +34,8 @@ def interval(values: Tensor | Sequence[float]) -> Interval:
     numbers = torch.as_tensor(values, dtype=torch.double).flatten()
     if len(numbers) < 2:
         raise ValueError(f"got {len(numbers)} value(s); an interval needs at least 2: measure more")
-    return normal_interval(numbers)
+    mean, half = numbers.mean(), NORMAL_95 * numbers.std() / len(numbers) ** 0.5
+    return Interval(float(mean), float(mean - half), float(mean + half))
 
 
 class Record:
