@@ -65,6 +65,7 @@ run = settings(
     fraction=0.25,  # of a picture that is covered
     seeds=(0,),
     patched=0.8,  # part of the class that carries the patch
+    train=True,  # --no-train makes the page from what was measured before
 )
 CIFAR_CLASSES = ("dog", "ship", "automobile")
 MAGENTA = torch.tensor([1.0, 0.1, 0.8])
@@ -214,7 +215,6 @@ for name in run.cases:
     queries, asked = chosen(case, model)
     influence = ScoreInfluence(GradCosScore(model), case.train, batch_size=250)
     images = influence.influence((queries, asked), k=run.tops[-1]).indices
-    maps = saliencies(case, model, queries, asked, images)
     about[name] = {
         "same class": float((case.train.tensors[1][images] == asked[:, None]).float().mean())
     }
@@ -225,6 +225,9 @@ for name in run.cases:
         carries = (corner - magenta).abs().amax(1) < 1e-3
         about[name]["patched"] = float(carries[images].float().mean())
         about[name]["all patched"] = int(carries.sum())
+    if not run.train:
+        continue
+    maps = saliencies(case, model, queries, asked, images)
     state = {key: value.clone() for key, value in model.state_dict().items()}
 
     def from_scratch(dataset, seed, classes=case.classes):

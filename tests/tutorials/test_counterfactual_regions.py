@@ -63,3 +63,13 @@ def test_the_page_is_written_with_its_figure(seen: dict[str, Any]) -> None:
     assert "From the last checkpoint" in page
     assert "| whole images |" in page
     assert (out / "counterfactual_regions-effects.png").is_file()
+
+
+def test_the_page_is_made_again_without_training(seen: dict[str, Any], tmp_path: Path) -> None:
+    settings = {name: value for name, value in vars(seen["run"]).items() if name != "train"}
+    run_tutorial("counterfactual_regions", **{**settings, "out": tmp_path}, train=False)
+    pages = [
+        (Path(folder) / "counterfactual_regions.md").read_text().split("## How this was run")[0]
+        for folder in (seen["run"].out, tmp_path)
+    ]
+    assert pages[0] == pages[1]
