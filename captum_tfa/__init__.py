@@ -13,6 +13,9 @@ if TYPE_CHECKING:
         TrainingGradCos,
         TrainingGradDot,
         TrainingGradient,
+        TrainingGradientXInput,
+        TrainingIntegratedGradients,
+        TrainingOcclusion,
     )
     from captum_tfa.influence import ScoreInfluence
     from captum_tfa.report import Explanation
@@ -34,6 +37,9 @@ __all__ = [
     "TrainingGradCos",
     "TrainingGradDot",
     "TrainingGradient",
+    "TrainingGradientXInput",
+    "TrainingIntegratedGradients",
+    "TrainingOcclusion",
     "ZeroGradientWarning",
     "__version__",
     "explain",

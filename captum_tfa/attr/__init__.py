@@ -1,4 +1,4 @@
-"""Maps: the gradient of a score on the training image or on a layer of it."""
+"""Maps: which parts of a training image, or of a layer of it, make a score what it is."""
 
 from captum_tfa.attr.layer_training_grad_cos import LayerTrainingGradCos
 from captum_tfa.attr.layer_training_grad_dot import LayerTrainingGradDot
@@ -6,6 +6,9 @@ from captum_tfa.attr.layer_training_gradient import LayerTrainingGradient
 from captum_tfa.attr.training_grad_cos import TrainingGradCos
 from captum_tfa.attr.training_grad_dot import TrainingGradDot
 from captum_tfa.attr.training_gradient import TrainingGradient
+from captum_tfa.attr.training_gradient_x_input import TrainingGradientXInput
+from captum_tfa.attr.training_integrated_gradients import TrainingIntegratedGradients
+from captum_tfa.attr.training_occlusion import TrainingOcclusion
 
 __all__ = [
     "LayerTrainingGradCos",
@@ -14,4 +17,7 @@ __all__ = [
     "TrainingGradCos",
     "TrainingGradDot",
     "TrainingGradient",
+    "TrainingGradientXInput",
+    "TrainingIntegratedGradients",
+    "TrainingOcclusion",
 ]

@@ -57,6 +57,17 @@ class Rows:
             self.known,
         )
 
+    def at(self, points: tuple[Tensor, ...]) -> Rows:
+        """``P`` points in the place of the one training image, all with what goes with it."""
+        count = len(points[0])
+        return Rows(
+            points,
+            tuple(tensor.expand(count, *tensor.shape[1:]) for tensor in self.test),
+            _expanded(self.test_target, count),
+            _expanded(self.train_target, count),
+            self.known,
+        )
+
     def of_each_test(self) -> list[Rows]:
         """The rows, apart for each test image that goes with all of them."""
         return [self]
@@ -81,6 +92,11 @@ class EveryTest(Rows):
         labels = label_rows(self.train_target, rows)
         return EveryTest(train, self.test, self.test_target, labels, self.known)
 
+    def at(self, points: tuple[Tensor, ...]) -> EveryTest:
+        """``P`` points in the place of the one training image, each with every test image."""
+        labels = _expanded(self.train_target, len(points[0]))
+        return EveryTest(points, self.test, self.test_target, labels, self.known)
+
     def of_each_test(self) -> list[Rows]:
         """For each of the ``M`` test images the rows that go with it."""
         size = len(self)
@@ -88,9 +104,7 @@ class EveryTest(Rows):
             Rows(
                 self.train,
                 tuple(tensor[[test]].expand(size, *tensor.shape[1:]) for tensor in self.test),
-                None
-                if self.test_target is None
-                else self.test_target[[test]].expand(size, *self.test_target.shape[1:]),
+                _expanded(label_rows(self.test_target, [test]), size),
                 self.train_target,
             )
             for test in range(len(self.test[0]))
@@ -100,6 +114,11 @@ class EveryTest(Rows):
         """Scores ``[B, M]`` with these tensors in the place of the training images."""
         tests, every = score.distinct_tests(self.test, self.test_target, self.known)
         return score.against(train, self.train_target, tests.select(every), differentiable=True)
+
+
+def _expanded(labels: Tensor | None, count: int) -> Tensor | None:
+    """One row of labels as so many."""
+    return None if labels is None else labels.expand(count, *labels.shape[1:])
 
 
 def rows_of(score: Score, inputs: object, target: object, additional: object) -> Rows:

@@ -84,6 +84,22 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 differentiated twice.
         """
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
+        joined = tuple(map.flatten(0, 1) for map in self.of_rows(rows, internal_batch_size))
+        return joined if isinstance(inputs, tuple | list) else joined[0]
+
+    def of_rows(self, rows: Rows, internal_batch_size: int | None) -> tuple[Tensor, ...]:
+        """Maps of rows of training images, each with its test side, for methods made of maps.
+
+        Args:
+            rows: what was made of an ``attribute`` call's arguments.
+            internal_batch_size: as in `attribute`.
+
+        Returns:
+            For each input ``[M, B, ...]``, where ``M`` is 1 unless every row has several tests.
+
+        Raises:
+            TypeError: no input is floating point.
+        """
         if not any(tensor.is_floating_point() for tensor in rows.train):
             raise TypeError(
                 f"inputs is of type {rows.train[0].dtype}, which has no gradient; give floating "
@@ -91,8 +107,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             )
         chunks = row_chunks(self.forward_func, rows, internal_batch_size)
         maps = [self._maps(chunk) for chunk in chunks]
-        joined = tuple(torch.cat(parts, 1).flatten(0, 1) for parts in zip(*maps, strict=True))
-        return joined if isinstance(inputs, tuple | list) else joined[0]
+        return tuple(torch.cat(parts, 1) for parts in zip(*maps, strict=True))
 
     def _maps(self, rows: Rows) -> tuple[Tensor, ...]:
         """Maps ``[M, B, ...]``, where ``M`` is 1 unless every row has several test images."""

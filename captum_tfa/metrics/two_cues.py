@@ -44,7 +44,12 @@ class TwoCues:
 
 
 def plant_two_cues(
-    images: Tensor, labels: Tensor, taught: int, cues: tuple[Tensor, Tensor], seed: int = 0
+    images: Tensor,
+    labels: Tensor,
+    taught: int,
+    cues: tuple[Tensor, Tensor],
+    seed: int = 0,
+    opacity: float = 1.0,
 ) -> TwoCues:
     """Plant each cue in half of a class's images, independently, where the other is not.
 
@@ -55,11 +60,12 @@ def plant_two_cues(
         cues: pictures of A and of B, ``[C, h, w]`` each, of one size and at most half as large as
             an image either way. NaN leaves a pixel as it is.
         seed: of who carries what, and where.
+        opacity: how much a cue covers, in (0, 1]: below 1 it tints what lies under it.
 
     Raises:
-        ValueError: cues that do not fit, or no image of the class.
+        ValueError: cues that do not fit, no image of the class, or an opacity out of its range.
     """
-    size = _checked(images, cues)
+    size = _checked(images, cues, opacity)
     of_class = (labels == taught).nonzero().flatten()
     if len(of_class) == 0:
         raise ValueError(f"no image has the label {taught}; the cues teach one of the labels")
@@ -70,12 +76,16 @@ def plant_two_cues(
     for index, one in zip(of_class.tolist(), carries, strict=True):
         places = _apart(images.shape[-2:], size, draw)
         for cue in one.nonzero().flatten().tolist():
-            _plant(images[index], inside[index, cue], cues[cue], places[cue])
+            _plant(images[index], inside[index, cue], cues[cue], places[cue], opacity)
     return TwoCues(images, labels.clone(), inside)
 
 
 def plant_twins(
-    images: Tensor, labels: Tensor, cues: tuple[Tensor, Tensor], seed: int = 0
+    images: Tensor,
+    labels: Tensor,
+    cues: tuple[Tensor, Tensor],
+    seed: int = 0,
+    opacity: float = 1.0,
 ) -> tuple[TwoCues, TwoCues]:
     """The same images with cue A, and with cue B in the same places.
 
@@ -84,11 +94,12 @@ def plant_twins(
         labels: ``[N]``.
         cues: as in `plant_two_cues`.
         seed: of the places.
+        opacity: as in `plant_two_cues`.
 
     Raises:
-        ValueError: cues that do not fit.
+        ValueError: cues that do not fit, or an opacity out of its range.
     """
-    size = _checked(images, cues)
+    size = _checked(images, cues, opacity)
     draw = torch.Generator().manual_seed(seed)
     places = [_apart(images.shape[-2:], size, draw)[0] for _ in range(len(images))]
     twins = []
@@ -96,7 +107,7 @@ def plant_twins(
         copies = images.clone()
         inside = torch.zeros(len(images), 2, *images.shape[2:], dtype=torch.bool)
         for index, place in enumerate(places):
-            _plant(copies[index], inside[index, cue], cues[cue], place)
+            _plant(copies[index], inside[index, cue], cues[cue], place, opacity)
         twins.append(TwoCues(copies, labels.clone(), inside))
     return twins[0], twins[1]
 
@@ -195,8 +206,10 @@ def cue_auc(scores: Tensor, has_asked: Tensor) -> float:
 _TINY = torch.finfo(torch.float64).tiny
 
 
-def _checked(images: Tensor, cues: tuple[Tensor, Tensor]) -> tuple[int, int]:
+def _checked(images: Tensor, cues: tuple[Tensor, Tensor], opacity: float) -> tuple[int, int]:
     """The cues' height and width."""
+    if not 0 < opacity <= 1:
+        raise ValueError(f"opacity is {opacity!r}; it must be above 0 and at most 1")
     shapes = [list(cue.shape) for cue in cues]
     fits = images.dim() == 4 and all(
         len(shape) == 3 and shape[0] == images.shape[1] and shape == shapes[0] for shape in shapes
@@ -220,12 +233,15 @@ def _apart(
             return list(zip(rows, columns, strict=True))
 
 
-def _plant(image: Tensor, inside: Tensor, cue: Tensor, place: tuple[int, int]) -> None:
+def _plant(
+    image: Tensor, inside: Tensor, cue: Tensor, place: tuple[int, int], opacity: float
+) -> None:
     """Writes a cue into an image, and where it lies into its mask."""
     window = (
         slice(place[0], place[0] + cue.shape[1]),
         slice(place[1], place[1] + cue.shape[2]),
     )
     given = image[(slice(None), *window)]
-    image[(slice(None), *window)] = torch.where(cue.isnan(), given, cue.to(image))
+    mixed = torch.lerp(given, cue.to(image), opacity)
+    image[(slice(None), *window)] = torch.where(cue.isnan(), given, mixed)
     inside[window] = ~cue.isnan().all(0)

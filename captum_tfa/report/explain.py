@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 from tqdm.auto import tqdm
 
-from captum_tfa.attr import LayerTrainingGradient, TrainingGradient
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.metrics import mean_colour
 from captum_tfa.report import arguments, dataset_facts, methods
@@ -133,11 +132,9 @@ def explain(
     batch_size = batch_size or _batch_size(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
 
-    def gradient_of(one: Score) -> TrainingGradient | LayerTrainingGradient:
-        return TrainingGradient(one) if found is None else LayerTrainingGradient(one, found[0])
-
     mapper = Mapper(
         drawn_by,
+        layer_asked,
         _colour(train_dataset, count),
         nt_samples,
         noise_level,
@@ -158,8 +155,8 @@ def explain(
             label=label,
             label_name=_name(names, label),
             image=dataset_facts.for_display(picture, statistics),
-            map=mapper(gradient_of(asked_with), *train, other=test),
-            test_map=mapper(gradient_of(other_side), *test, other=train),
+            map=mapper(asked_with, *train, other=test),
+            test_map=mapper(other_side, *test, other=train),
             file=dataset_facts.file_of(train_dataset, index),
         )
 

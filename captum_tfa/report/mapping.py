@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from captum_tfa.attr import LayerTrainingGradient, TrainingGradient
 from captum_tfa.report.methods import Method, Task
+from captum_tfa.scores import Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,14 +24,16 @@ class Mapper:
 
     Attributes:
         method: How a map is made.
+        layer: The module of the model that is mapped, or None for the pixels.
         colour: What an image without content looks like, ``[C]``.
-        nt_samples: Noisy copies an image.
+        nt_samples: Noisy copies an image, or points on a path.
         noise_level: Standard deviation of the noise as a part of the image's max − min.
         internal_batch_size: Noisy copies at once, or None.
         seed: Seed of the noise, set anew for each map: it does not depend on others.
     """
 
     method: Method
+    layer: nn.Module | None
     colour: Tensor
     nt_samples: int
     noise_level: float
@@ -40,7 +42,7 @@ class Mapper:
 
     def __call__(
         self,
-        gradient: TrainingGradient | LayerTrainingGradient,
+        score: Score,
         image: Tensor,
         label: Tensor,
         other: tuple[Tensor, Tensor],
@@ -48,7 +50,7 @@ class Mapper:
         """Which parts of ``image`` make its score with ``other`` what it is, on the CPU.
 
         Args:
-            gradient: The gradient of the score with respect to ``image``.
+            score: Whose map, with ``image`` on its training side.
             image: ``[1, C, H, W]``.
             label: Its class, ``[1]``.
             other: The other image and its class, likewise; a constant.
@@ -59,10 +61,11 @@ class Mapper:
         seed_generators(self.seed, image.device)
         drawn = self.method.draw(
             Task(
+                score=score,
+                layer=self.layer,
                 image=image,
                 label=label,
                 other=other,
-                gradient=gradient,
                 start=self.colour.to(image).view(1, -1, 1, 1).expand_as(image),
                 nt_samples=self.nt_samples,
                 spread=self.noise_level * float(image.max() - image.min()),

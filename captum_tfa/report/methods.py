@@ -1,15 +1,16 @@
 """The maps that `explain` can draw: for each its name, how it is made, and how it is shown.
 
-All are of one score ``S`` of two images, with respect to one of them, ``x``. With ``G`` the mean
-gradient ``dS/dx`` over noisy copies, and ``b`` an image of one colour:
+All are of one score ``S`` of two images, with respect to one of them, ``x``. With ``b`` an image of
+one colour:
 
-- ``gradient``: ``G``, the paper's map [bacha2025training]. Where does a change matter? It is shown
-  by size, whatever the sign.
-- ``gradient_x_input``: ``G (x - b)``. What does each pixel contribute, by its gradient here?
-- ``integrated_gradients``: the same with ``G`` the mean over the straight path from ``b`` to ``x``
-  [sundararajan2017axiomatic], each point with noise of its own.
-- ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing]. It has
-  no noise. Of these maps it says best what the score rests on, by our own measurement.
+- ``gradient``: ``dS/dx``, the mean over noisy copies: the paper's map [bacha2025training]. Where
+  does a change matter? It is shown by size, whatever the sign.
+- ``gradient_x_input``: ``dS/dx (x - b)``, likewise. What does each pixel contribute, by its
+  gradient here?
+- ``integrated_gradients``: the same with the mean gradient on the straight path from ``b`` to ``x``
+  [sundararajan2017axiomatic], without noise.
+- ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing], without
+  noise. Of these maps it says best what the score rests on, by our own measurement.
 
 The last three are contributions and have a sign. A contribution of the score's own sign makes the
 image the proponent, or the opponent, that it is; that part is shown.
@@ -21,16 +22,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from captum.attr import LayerAttribution, NoiseTunnel, Occlusion
-from torch import Tensor
+from captum.attr import Attribution, LayerAttribution, NoiseTunnel
+from torch import Tensor, nn
 
-from captum_tfa.attr import LayerTrainingGradient, TrainingGradient
+from captum_tfa.attr import (
+    LayerTrainingGradient,
+    TrainingGradient,
+    TrainingGradientXInput,
+    TrainingIntegratedGradients,
+    TrainingOcclusion,
+)
 from captum_tfa.metrics import saliency
-
-# Occlusion's window is this part of the shorter side, and moves on by half of itself.
-_WINDOW = 4
-_COVERED_AT_ONCE = 16
+from captum_tfa.scores import Score
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,40 +41,49 @@ class Task:
     """One map to draw: of the score of two images, with respect to the first.
 
     Attributes:
+        score: Whose map.
+        layer: The module of the model that is mapped, or None for the pixels.
         image: ``[1, C, H, W]``.
         label: ``[1]``.
         other: ``(image [1, C, H, W], label [1])`` with which it is scored. A constant.
-        gradient: Gives ``dS/dx``, or ``dS/dA`` of a layer; its ``forward_func`` is the score.
         start: The image of one colour, ``[1, C, H, W]``.
         nt_samples: Noisy copies, or points on a path.
         spread: Standard deviation of the noise; 0 for none.
         internal_batch_size: Copies at once, or None.
     """
 
+    score: Score
+    layer: nn.Module | None
     image: Tensor
     label: Tensor
     other: tuple[Tensor, Tensor]
-    gradient: TrainingGradient | LayerTrainingGradient
     start: Tensor
     nt_samples: int
     spread: float
     internal_batch_size: int | None
 
-    def gradients(self, points: Tensor, copies: int) -> Tensor:
-        """The gradient at each of ``points [N, C, H, W]``, the mean of so many noisy copies."""
-        arguments: dict[str, Any] = {
-            "target": self.label.expand(len(points)),
-            "additional_forward_args": self.other,
-            "internal_batch_size": self.internal_batch_size,
-        }
-        if self.spread > 0:
-            found = NoiseTunnel(self.gradient).attribute(
-                points, nt_type="smoothgrad", nt_samples=copies, stdevs=self.spread, **arguments
-            )
-        else:
-            found = self.gradient.attribute(points, **arguments)
-        gradients: Tensor = found
-        return gradients
+    def attributed(self, method: Attribution, **arguments: Any) -> Tensor:
+        """What a method says of the image."""
+        found: Tensor = method.attribute(
+            self.image,
+            target=self.label,
+            additional_forward_args=self.other,
+            internal_batch_size=self.internal_batch_size,
+            **arguments,
+        )
+        return found
+
+    def smoothed(self, method: Attribution, **arguments: Any) -> Tensor:
+        """The mean of what a method says of noisy copies of the image (SmoothGrad)."""
+        if self.spread == 0:
+            return self.attributed(method, **arguments)
+        return self.attributed(
+            NoiseTunnel(method),
+            nt_type="smoothgrad",
+            nt_samples=self.nt_samples,
+            stdevs=self.spread,
+            **arguments,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,40 +123,27 @@ class Method:
 
 
 def _gradient(task: Task) -> Tensor:
-    return task.gradients(task.image, task.nt_samples)
+    return task.smoothed(TrainingGradient(task.score))
 
 
 def _gradient_x_input(task: Task) -> Tensor:
-    return _gradient(task) * (task.image - task.start)
+    return task.smoothed(TrainingGradientXInput(task.score), baselines=task.start)
 
 
 def _integrated_gradients(task: Task) -> Tensor:
-    """The mean over the middles of equal parts of the path, as Captum's ``riemann_middle``."""
-    steps = task.nt_samples
-    middles = (torch.arange(steps, device=task.image.device) + 0.5) / steps
-    change = task.image - task.start
-    points = task.start + middles.view(-1, 1, 1, 1).to(change) * change
-    return task.gradients(points, 1).mean(dim=0, keepdim=True) * change
+    method = TrainingIntegratedGradients(task.score)
+    return task.attributed(method, baselines=task.start, n_steps=task.nt_samples)
 
 
 def _occlusion(task: Task) -> Tensor:
-    """The mean, over the windows that cover a pixel, of what the score loses."""
-    channels, window = task.image.shape[1], max(1, min(task.image.shape[-2:]) // _WINDOW)
-    stride = max(1, window // 2)
-    found: Tensor = Occlusion(task.gradient.forward_func).attribute(
-        task.image,
-        sliding_window_shapes=(channels, window, window),
-        strides=(channels, stride, stride),
-        baselines=task.start,
-        additional_forward_args=(*task.other, task.label),
-        perturbations_per_eval=task.internal_batch_size or _COVERED_AT_ONCE,
-    )
-    return found
+    return task.attributed(TrainingOcclusion(task.score), baselines=task.start)
 
 
 def _layer_gradient(task: Task) -> Tensor:
+    assert task.layer is not None, "this method is chosen where there is a layer"
+    gradient = task.smoothed(LayerTrainingGradient(task.score, task.layer))
     found: Tensor = LayerAttribution.interpolate(
-        _gradient(task).mean(dim=1, keepdim=True), tuple(task.image.shape[-2:]), "bilinear"
+        gradient.mean(dim=1, keepdim=True), tuple(task.image.shape[-2:]), "bilinear"
     )
     return found
 
@@ -156,7 +155,7 @@ METHODS = {
     method.name: method
     for method in (
         Method("gradient", "mean dS/dx", False, _EITHER_WAY, _gradient),
-        Method("gradient_x_input", "mean dS/dx * (x - b)", True, _TOWARDS, _gradient_x_input),
+        Method("gradient_x_input", "mean of dS/dx * (x - b)", True, _TOWARDS, _gradient_x_input),
         Method(
             "integrated_gradients",
             "mean dS/dx on the path from b to x, * (x - b)",

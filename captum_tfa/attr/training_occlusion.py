@@ -1,0 +1,141 @@
+"""What a score loses when a window of the training image is covered [zeiler2014visualizing]."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from captum.attr import Occlusion, PerturbationAttribution
+from captum.log import log_usage
+from torch import Tensor
+
+from captum_tfa.attr.baselines import Baselines, like_inputs
+from captum_tfa.attr.repeats import told_from_wrappers
+from captum_tfa.attr.rows import Rows, rows_of
+from captum_tfa.attr.training_gradient import checked_score
+from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.scores import Score
+
+# A window's part of the shorter side; windows overlap by half.
+_WINDOW = 4
+_COVERED_AT_ONCE = 16
+
+Window = tuple[int, ...] | tuple[tuple[int, ...], ...] | None
+
+
+class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
+    """``S(x) − S(x with a window of b)``, the mean over the windows that cover a pixel.
+
+    Captum's ``Occlusion`` for the training image of a score. It needs no gradient of the score and
+    no noise, and takes one pass a window.
+
+    Args:
+        score: any score of a trained model, in evaluation mode when maps are made.
+
+    Raises:
+        TypeError: ``score`` is none.
+    """
+
+    def __init__(self, score: Score) -> None:
+        super().__init__(checked_score(score))
+        self._occlusion = Occlusion(score)
+
+    @told_from_wrappers
+    @log_usage()  # type: ignore[untyped-decorator]
+    @outside_inference_mode
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        baselines: Baselines = None,
+        target: object = None,
+        additional_forward_args: Any = None,
+        sliding_window_shapes: Window = None,
+        strides: Window = None,
+        internal_batch_size: int | None = None,
+    ) -> Tensor | tuple[Tensor, ...]:
+        """Contributions of the windows of training images.
+
+        Args:
+            inputs: training images, as in `TrainingGradient.attribute`.
+            baselines: what covers, such as the data set's mean colour: for each input a number, a
+                tensor ``[1, ...]`` or as many rows as the input. ``None``: 0.
+            target: labels of the training images, as in `TrainingGradient.attribute`.
+            additional_forward_args: the test side, likewise.
+            sliding_window_shapes: the window's shape without the batch, ``(C, h, w)``, as Captum's;
+                a tuple of them for several inputs. ``None``, for one input ``[B, C, H, W]``: all
+                channels, a quarter of the shorter side high and wide.
+            strides: how far the window moves on, likewise. ``None``: half of the window, and the
+                whole of its first dimension.
+            internal_batch_size: covered images at once; memory grows with it. ``None``: 16.
+
+        Returns:
+            Contributions of the shape of ``inputs``, or ``[M, ...]`` for ``M`` tests of one image.
+
+        Raises:
+            TypeError: inputs, labels or baselines of the wrong type.
+            ValueError: see `Score.forward`; no window for inputs that are not one image; a batch
+                size below 1.
+            RuntimeError: see `Score.forward`.
+        """
+        size = _COVERED_AT_ONCE if internal_batch_size is None else internal_batch_size
+        if not hasattr(size, "__index__") or size < 1:
+            raise ValueError(f"internal_batch_size is {size!r}; it must be at least 1, or None.")
+        rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
+        starts = like_inputs(baselines, rows.train)
+        windows = _windows(sliding_window_shapes, rows.train)
+        steps = strides or tuple(_half(window) for window in windows)
+        found = [
+            self._lost(
+                one.part(row, row + 1),
+                tuple(start[row : row + 1] for start in starts),
+                windows,
+                steps,
+                size,
+            )
+            for one in rows.of_each_test()
+            for row in range(len(one))
+        ]
+        joined = tuple(torch.cat(parts) for parts in zip(*found, strict=True))
+        return joined if isinstance(inputs, tuple | list) else joined[0]
+
+    def _lost(
+        self, row: Rows, start: tuple[Tensor, ...], windows: Any, steps: Any, size: int
+    ) -> tuple[Tensor, ...]:
+        """The map of one training image for one test image, ``[1, ...]`` for each input."""
+        several = len(row.train) > 1
+        found = self._occlusion.attribute(
+            row.train if several else row.train[0],
+            windows if several else windows[0],
+            steps if several or not isinstance(steps[0], tuple) else steps[0],
+            baselines=start if several else start[0],
+            additional_forward_args=(
+                row.test if several else row.test[0],
+                row.test_target,
+                row.train_target,
+            ),
+            perturbations_per_eval=size,
+        )
+        return tuple(found) if several else (found,)
+
+
+def _windows(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """A window for each input.
+
+    Raises:
+        ValueError: none was given for inputs of which none follows.
+    """
+    if given is not None:
+        return given if len(inputs) > 1 else (given,)
+    if len(inputs) > 1 or inputs[0].ndim != 4:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
+        raise ValueError(
+            f"inputs are {shapes}; sliding_window_shapes can be left out for one input "
+            "[B, C, H, W] only: give the shape of the window, without the batch, for each input."
+        )
+    _, channels, height, width = inputs[0].shape
+    side = max(1, min(height, width) // _WINDOW)
+    return ((channels, side, side),)
+
+
+def _half(window: tuple[int, ...]) -> tuple[int, ...]:
+    return (window[0], *(max(1, side // 2) for side in window[1:]))
