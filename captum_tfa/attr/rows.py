@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -67,6 +67,15 @@ class Rows:
             _expanded(self.train_target, count),
             self.known,
         )
+
+    def labelled(self, score: Score) -> Rows:
+        """The rows with labels for the training images: without any, what the model predicts.
+
+        A method that changes the image asks about the label of the image as it came.
+        """
+        if self.train_target is not None:
+            return self
+        return replace(self, train_target=score.predictions(self.train))
 
     def of_each_test(self) -> list[Rows]:
         """The rows, apart for each test image that goes with all of them."""

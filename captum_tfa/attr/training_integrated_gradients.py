@@ -65,7 +65,7 @@ class TrainingIntegratedGradients(GradientAttribution):  # type: ignore[misc]
             baselines: where the path begins, such as the data set's mean colour: for each input a
                 number, a tensor ``[1, ...]`` or as many rows as the input. ``None``: 0.
             target: labels of the training images, as in `TrainingGradient.attribute`; the same
-                along the path. ``None``: what the model predicts at each point of it.
+                along the path. ``None``: what the model predicts for the image itself.
             additional_forward_args: the test side, likewise.
             n_steps: points on the path, at least 1. Cost grows with it; the sum comes closer.
             internal_batch_size: points worked on at once; memory grows with it. ``None``: as many
@@ -85,7 +85,7 @@ class TrainingIntegratedGradients(GradientAttribution):  # type: ignore[misc]
         starts = like_inputs(baselines, rows.train)
         found = []
         for row in range(len(rows)):
-            ends = rows.part(row, row + 1)
+            ends = rows.part(row, row + 1).labelled(self.forward_func)
             start = [tensor[row : row + 1] for tensor in starts]
             path = zip(start, ends.train, strict=True)
             points = tuple(_middles(begin, end, n_steps) for begin, end in path)

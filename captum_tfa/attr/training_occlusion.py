@@ -38,7 +38,6 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
 
     def __init__(self, score: Score) -> None:
         super().__init__(checked_score(score))
-        self._occlusion = Occlusion(score)
 
     @told_from_wrappers
     @log_usage()  # type: ignore[untyped-decorator]
@@ -59,7 +58,8 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
             inputs: training images, as in `TrainingGradient.attribute`.
             baselines: what covers, such as the data set's mean colour: for each input a number, a
                 tensor ``[1, ...]`` or as many rows as the input. ``None``: 0.
-            target: labels of the training images, as in `TrainingGradient.attribute`.
+            target: labels of the training images, as in `TrainingGradient.attribute`; the same
+                when a part is covered. ``None``: what the model predicts for the image itself.
             additional_forward_args: the test side, likewise.
             sliding_window_shapes: the window's shape without the batch, ``(C, h, w)``, as Captum's;
                 a tuple of them for several inputs. ``None``, for one input ``[B, C, H, W]``: all
@@ -83,10 +83,10 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
         starts = like_inputs(baselines, rows.train)
         windows = _windows(sliding_window_shapes, rows.train)
-        steps = strides or tuple(_half(window) for window in windows)
+        steps = _per_input(strides, rows.train) or tuple(map(_half, windows))
         found = [
             self._lost(
-                one.part(row, row + 1),
+                one.part(row, row + 1).labelled(self.forward_func),
                 tuple(start[row : row + 1] for start in starts),
                 windows,
                 steps,
@@ -102,20 +102,22 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
         self, row: Rows, start: tuple[Tensor, ...], windows: Any, steps: Any, size: int
     ) -> tuple[Tensor, ...]:
         """The map of one training image for one test image, ``[1, ...]`` for each input."""
-        several = len(row.train) > 1
-        found = self._occlusion.attribute(
-            row.train if several else row.train[0],
-            windows if several else windows[0],
-            steps if several or not isinstance(steps[0], tuple) else steps[0],
-            baselines=start if several else start[0],
-            additional_forward_args=(
-                row.test if several else row.test[0],
-                row.test_target,
-                row.train_target,
-            ),
+        several = len(row.train)
+
+        def scores(*given: Any) -> Tensor:
+            train, side = given[:several], given[several:]
+            found: Tensor = self.forward_func(train, *side)
+            return found
+
+        found: tuple[Tensor, ...] = Occlusion(scores).attribute(
+            row.train,
+            windows,
+            steps,
+            baselines=start,
+            additional_forward_args=(row.test, row.test_target, row.train_target),
             perturbations_per_eval=size,
         )
-        return tuple(found) if several else (found,)
+        return found
 
 
 def _windows(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
@@ -124,8 +126,9 @@ def _windows(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
     Raises:
         ValueError: none was given for inputs of which none follows.
     """
-    if given is not None:
-        return given if len(inputs) > 1 else (given,)
+    chosen = _per_input(given, inputs)
+    if chosen is not None:
+        return chosen
     if len(inputs) > 1 or inputs[0].ndim != 4:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
         raise ValueError(
@@ -135,6 +138,13 @@ def _windows(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
     _, channels, height, width = inputs[0].shape
     side = max(1, min(height, width) // _WINDOW)
     return ((channels, side, side),)
+
+
+def _per_input(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
+    """A shape or a stride for each input; of a single one it need not stand in a tuple."""
+    if given is None or len(inputs) > 1 or isinstance(given[0], tuple):
+        return given
+    return (given,)
 
 
 def _half(window: tuple[int, ...]) -> tuple[int, ...]:

@@ -19,7 +19,9 @@ from captum_tfa.gradients import (
     TestGradients,
     outside_inference_mode,
 )
+from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
+from captum_tfa.gradients.modes import in_own_precision
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.pairing import (
@@ -218,6 +220,22 @@ class Score(nn.Module, ABC):
             differentiable,
             hooks=True,
         )
+
+    @outside_inference_mode
+    def predictions(self, inputs: Inputs) -> Tensor:
+        """The labels that the model itself gives, ``[B]`` or ``[B, ...]``: those of ``None``.
+
+        Args:
+            inputs: images ``[B, ...]``, or a tuple for models with several inputs.
+
+        Raises:
+            ValueError: the loss does not say what a prediction is; see also `forward`.
+        """
+        device = self._ready()
+        losses = ExampleLosses(self.loss_fn, self.output_fn)
+        with model_lock(self.model), torch.no_grad(), in_own_precision(device.type):
+            outputs = self.model(*as_tensors(inputs, "inputs", device))
+            return losses.prediction(losses.outputs(outputs))
 
     @outside_inference_mode
     def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> TestGradients:
