@@ -20,12 +20,20 @@ if TYPE_CHECKING:
     from captum_tfa.influence import ScoreInfluence
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
-    from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, ZeroGradientWarning
+    from captum_tfa.scores import (
+        EnsembleScore,
+        GradCosScore,
+        GradDotScore,
+        InfluenceScore,
+        TracInScore,
+        ZeroGradientWarning,
+    )
     from captum_tfa.scores.validate import validate
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "EnsembleScore",
     "Explanation",
     "GradCosScore",
     "GradDotScore",
@@ -34,6 +42,7 @@ __all__ = [
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
     "ScoreInfluence",
+    "TracInScore",
     "TrainingGradCos",
     "TrainingGradDot",
     "TrainingGradient",

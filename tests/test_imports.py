@@ -10,7 +10,17 @@ import pytest
 import captum_tfa
 
 ROOT = Path(captum_tfa.__file__).parent
-FROM_BELOW = ("gradients", "curvature", "scores", "attr", "influence", "metrics", "report", "cli")
+FROM_BELOW = (
+    "trajectory",
+    "gradients",
+    "curvature",
+    "scores",
+    "attr",
+    "influence",
+    "metrics",
+    "report",
+    "cli",
+)
 
 
 def _imported(file: Path) -> set[str]:

@@ -19,7 +19,7 @@ from captum_tfa.attr.training_gradient import checked_score
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.modes import in_own_precision
-from captum_tfa.scores import Score
+from captum_tfa.scores import EnsembleScore, Score
 
 LayerMap = Tensor | tuple[Tensor, ...]
 
@@ -35,12 +35,17 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
         layer: a module of the model, or a list of modules for several maps at once.
 
     Raises:
-        TypeError: ``score`` is none.
+        TypeError: ``score`` is none, or is a mean over several models.
         ValueError: the layer is not part of the model.
     """
 
     def __init__(self, score: Score, layer: nn.Module | list[nn.Module]) -> None:
         model = checked_score(score).model
+        if isinstance(score, EnsembleScore):
+            raise TypeError(
+                "score is an EnsembleScore, whose models have no layer in common; map a layer of "
+                "each model's own score."
+            )
         LayerAttribution.__init__(self, score, layer)
         GradientAttribution.__init__(self, score)
         inside = set(model.modules())
@@ -83,25 +88,39 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
                 ``RuntimeError``.
         """
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
-        parts = [
-            self._maps(chunk, attribute_to_layer_input)
-            for one in rows.of_each_test()
-            for chunk in row_chunks(self.forward_func, one, internal_batch_size)
-        ]
-        # From one list of layers a chunk to one list of chunks a layer.
-        maps = [_joined(list(layer)) for layer in zip(*parts, strict=True)]
+        tensors: list[int] = []
+
+        def of_part(score: Score) -> tuple[Tensor, ...]:
+            parts = [
+                self._maps(score, chunk, attribute_to_layer_input)
+                for one in rows.of_part().of_each_test()
+                for chunk in row_chunks(score, one, internal_batch_size)
+            ]
+            # From one list of layers a chunk to one list of chunks a layer.
+            layers = [
+                [torch.cat(chunks) for chunks in zip(*layer, strict=True)]
+                for layer in zip(*parts, strict=True)
+            ]
+            tensors[:] = [len(layer) for layer in layers]
+            return tuple(tensor for layer in layers for tensor in layer)
+
+        found = iter(self.forward_func.over_parts(of_part))
+        maps: list[LayerMap] = []
+        for count in tensors:
+            several = tuple(next(found) for _ in range(count))
+            maps.append(several if count > 1 else several[0])
         return maps if isinstance(self.layer, list) else maps[0]
 
-    def _maps(self, rows: Rows, of_layer_input: bool) -> list[tuple[Tensor, ...]]:
+    def _maps(self, score: Score, rows: Rows, of_layer_input: bool) -> list[tuple[Tensor, ...]]:
         """For each layer the maps of its activations."""
         with (
-            model_lock(self.forward_func.model),  # Captum's hooks would see other threads' passes
+            model_lock(score.model),  # Captum's hooks would see other threads' passes
             second_derivatives(),
             _layers_in_use(),
             in_own_precision(rows.train[0].device.type),
         ):
             maps, _ = compute_layer_gradients_and_eval(
-                lambda *train: refuse_dead_ends(rows.scores(self.forward_func, train)),
+                lambda *train: refuse_dead_ends(rows.scores(score, train)),
                 self.layer if isinstance(self.layer, list) else [self.layer],
                 rows.train,
                 attribute_to_layer_input=of_layer_input,
@@ -124,8 +143,3 @@ def _layers_in_use() -> Iterator[None]:
         if "not have been used in the graph" not in str(error):
             raise
         raise ValueError(unused) from error
-
-
-def _joined(chunks: list[tuple[Tensor, ...]]) -> LayerMap:
-    joined = tuple(torch.cat(parts) for parts in zip(*chunks, strict=True))
-    return joined if len(joined) > 1 else joined[0]

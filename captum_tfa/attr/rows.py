@@ -12,7 +12,7 @@ from torch import Tensor
 
 from captum_tfa.attr.repeats import every_test, for_each_copy, for_each_test
 from captum_tfa.gradients import TestGradients
-from captum_tfa.scores import Score
+from captum_tfa.scores import Score, SumOfScores
 from captum_tfa.scores.pairing import (
     as_labels,
     as_tensors,
@@ -67,6 +67,10 @@ class Rows:
             _expanded(self.train_target, count),
             self.known,
         )
+
+    def of_part(self) -> Rows:
+        """The rows for another part of a sum of scores: its test gradients are others."""
+        return replace(self, known={})
 
     def labelled(self, score: Score) -> Rows:
         """The rows with labels for the training images: without any, what the model predicts.
@@ -155,6 +159,9 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
     same_dimensions(test, train, "The test input")
     labels = as_labels(given_target, "The test label", device)
     own = as_labels(given_own, "The training label (target)", device)
+    if isinstance(score, SumOfScores):  # its parts are asked about the same labels
+        labels = score.predictions(test) if labels is None else labels
+        own = score.predictions(train) if own is None else own
     together = every_test(batch, test, given, [(labels, given_target), (own, given_own)])
     if own is not None:
         own = matched(own, batch, "The training label (target)")

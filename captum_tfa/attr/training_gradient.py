@@ -105,18 +105,22 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 f"inputs is of type {rows.train[0].dtype}, which has no gradient; give floating "
                 "point images, or map a layer that comes after it with a Layer... class."
             )
-        chunks = row_chunks(self.forward_func, rows, internal_batch_size)
-        maps = [self._maps(chunk) for chunk in chunks]
-        return tuple(torch.cat(parts, 1) for parts in zip(*maps, strict=True))
 
-    def _maps(self, rows: Rows) -> tuple[Tensor, ...]:
+        def of_part(score: Score) -> tuple[Tensor, ...]:
+            chunks = row_chunks(score, rows.of_part(), internal_batch_size)
+            maps = [self._maps(score, chunk) for chunk in chunks]
+            return tuple(torch.cat(parts, 1) for parts in zip(*maps, strict=True))
+
+        return self.forward_func.over_parts(of_part)  # type: ignore[no-any-return]
+
+    def _maps(self, score: Score, rows: Rows) -> tuple[Tensor, ...]:
         """Maps ``[M, B, ...]``, where ``M`` is 1 unless every row has several test images."""
         with torch.enable_grad():
             train = tuple(
                 tensor.detach().requires_grad_(tensor.is_floating_point()) for tensor in rows.train
             )
             images = [tensor for tensor in train if tensor.requires_grad]
-            scores = rows.scores(self.forward_func, train)
+            scores = rows.scores(score, train)
             refuse_dead_ends(scores)
             of_test = scores.reshape(len(rows), -1).sum(0).unbind()
             with second_derivatives(), in_own_precision(train[0].device.type):

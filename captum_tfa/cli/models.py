@@ -6,26 +6,21 @@ import difflib
 import importlib
 import inspect
 import os
-import pickle
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.transforms._presets import ImageClassification
 
 from captum_tfa.cli.errors import UserError, one_line
+from captum_tfa.trajectory.state_files import check_fits, read_state
 
 Preprocess = Callable[[Any], Tensor]
-
-# A checkpoint of a training run often holds the state dict under one of these names.
-_INNER_NAMES = ("state_dict", "model_state_dict", "model")
 
 
 def choose_device(name: str) -> torch.device:
@@ -70,30 +65,13 @@ def load_weights(model: nn.Module, file: str) -> None:
         UserError: No such file, one that holds anything but tensors, or the tensors of
             another model.
     """
-    path = Path(file).expanduser()
-    if not path.is_file():
-        what = "is a folder" if path.is_dir() else "does not exist"
-        raise UserError(f"--weights {file} {what}; name a .pt, .pth or .safetensors file")
     try:
-        path.open("rb").close()
-    except OSError as error:
-        raise UserError(f"--weights {file} cannot be read ({error.strerror})") from error
-    tensors = _tensors_in(_read(path), path)
-    wanted = model.state_dict()
-    missing = [key for key in wanted if key not in tensors]
-    unknown = [key for key in tensors if key not in wanted]
-    if missing or unknown:
-        parts = [("lacks", missing), ("has unknown", unknown)]
-        what = " and ".join(f"{verb} {_some(keys)}" for verb, keys in parts if keys)
-        raise UserError(f"{file} does not fit --model: it {what}; name the model it was saved from")
-    for key, tensor in tensors.items():
-        if tensor.shape != wanted[key].shape:
-            raise UserError(
-                f"{file} does not fit --model: {key} is {list(tensor.shape)} there and "
-                f"{list(wanted[key].shape)} in the model; is --data the set it was trained on?"
-            )
-        if not torch.isfinite(tensor).all():
-            raise UserError(f"{file}: {key} holds NaN or infinity; the training went wrong")
+        tensors = read_state(file)
+        check_fits(tensors, model, file)
+    except ValueError as error:
+        raise UserError(
+            f"--weights: {one_line(error)} (of --model, with the classes of --data)"
+        ) from error
     model.load_state_dict(tensors)
 
 
@@ -187,50 +165,6 @@ def _arguments(factory: Callable[..., Any], num_classes: int) -> dict[str, int]:
         for parameter in parameters
     )
     return {"num_classes": num_classes} if takes else {}
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path} is no safetensors file ({one_line(error)})") from error
-    if path.suffix not in (".pt", ".pth"):
-        raise UserError(f"{path} ends in {path.suffix or 'nothing'}; .pt, .pth or .safetensors do")
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise UserError(
-            f"{path} is no file of tensors alone, or is broken, and was not run; "
-            "save the weights with torch.save(model.state_dict(), FILE)"
-        ) from error
-
-
-def _tensors_in(content: Any, path: Path) -> dict[str, Tensor]:
-    """The state dict in a file's content, also one level down and from under DataParallel."""
-    if isinstance(content, Mapping):
-        for name in _INNER_NAMES:
-            if isinstance(content.get(name), Mapping):
-                content = content[name]
-                break
-    if (
-        not isinstance(content, Mapping)
-        or not content
-        or not all(
-            isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-        )
-    ):
-        raise UserError(
-            f"{path} holds no state dict; "
-            "save the weights with torch.save(model.state_dict(), FILE)"
-        )
-    tensors = dict(content)
-    nn.modules.utils.consume_prefix_in_state_dict_if_present(tensors, "module.")
-    return tensors
-
-
-def _some(keys: Sequence[str]) -> str:
-    return ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
 
 
 def _where(error: BaseException) -> str:

@@ -23,7 +23,7 @@ from captum_tfa.gradients.batches import (
     leaving_chance_alone,
     split,
 )
-from captum_tfa.scores import Score
+from captum_tfa.scores import Score, SumOfScores
 from captum_tfa.scores.pairing import same_dimensions
 
 
@@ -79,7 +79,8 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
                 itself predicts. A model with several inputs takes ``((input, ...), labels)``,
                 where labels may be ``None``.
             k: how many of the most influential training examples to return; ``None`` returns
-                the score of every one. With ``k`` memory does not grow with the training set.
+                the score of every one. With ``k`` memory does not grow with the training set (of a
+                sum of scores by one number a pair).
             proponents: with ``k``, whether the highest scores come first (helpful examples) or
                 the lowest (opponents, harmful ones).
             show_progress: overrides the constructor's.
@@ -98,8 +99,18 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         if k is not None and (not hasattr(k, "__index__") or k < 1):
             raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
         test_inputs, test_target = split(inputs)
-        tests = self._tests(test_inputs, test_target)
-        parts = self._scores(tests, show_progress)
+        if not isinstance(self.score, SumOfScores):
+            parts = self._scores(self.score, test_inputs, test_target, show_progress)
+        else:
+            # The parts come one after the other, each with a walk through the training set.
+            if test_target is None:
+                test_target = self.score.predictions(test_inputs)
+
+            def table(part: Score) -> tuple[Tensor]:
+                scores = self._scores(part, test_inputs, test_target, show_progress)
+                return (torch.cat(list(scores), 1),)
+
+            parts = iter(self.score.over_parts(table))
         if k is None:
             return torch.cat(list(parts), dim=1)
         return _most_influential(parts, operator.index(k), proponents)
@@ -114,22 +125,29 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         Args:
             show_progress: overrides the constructor's.
         """
-        parts = self._each_batch(self.score.of_itself, "self-influence", show_progress)
-        return torch.cat(list(parts))
 
-    def _tests(self, inputs: Any, target: Any) -> TestGradients:
+        def of(part: Score) -> tuple[Tensor]:
+            return (torch.cat([*self._each_batch(part.of_itself, what, show_progress)]),)
+
+        what = "self-influence"
+        return self.score.over_parts(of)[0]
+
+    def _tests(self, score: Score, inputs: Any, target: Any) -> TestGradients:
         """The test gradients, once it is known that the images are like those of training."""
         given = inputs if isinstance(inputs, tuple | list) else (inputs,)
         first = first_inputs(self._loader)
         if first is not None and all(isinstance(tensor, Tensor) for tensor in given):
             same_dimensions(given, first, "The test input")
-        return self.score.test_gradients(inputs, target)
+        return score.test_gradients(inputs, target)
 
-    def _scores(self, tests: TestGradients, show_progress: bool | None) -> Iterator[Tensor]:
+    def _scores(
+        self, score: Score, test_inputs: Any, test_target: Any, show_progress: bool | None
+    ) -> Iterator[Tensor]:
         """Scores ``[Q, B]`` of one batch of training examples after the other."""
+        tests = self._tests(score, test_inputs, test_target)
 
         def against(inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-            return self.score.against(inputs, labels, tests)
+            return score.against(inputs, labels, tests)
 
         for scores in self._each_batch(against, "ranking", show_progress):
             yield scores.T

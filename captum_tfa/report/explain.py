@@ -22,7 +22,7 @@ from captum_tfa.metrics import mean_colour
 from captum_tfa.report import arguments, dataset_facts, methods
 from captum_tfa.report.explanation import Explanation, Setting, TrainingExample
 from captum_tfa.report.mapping import Mapper, random_state_kept
-from captum_tfa.scores import Score, TurnedRound, validate
+from captum_tfa.scores import Score, other_side, validate
 
 # The mean colour of so many training images stands for that of all of them.
 _COLOUR_IMAGES = 500
@@ -146,9 +146,9 @@ def explain(
     def shown(index: int, value: float) -> TrainingExample:
         picture, label = arguments.example(train_dataset, index)
         train = picture.to(test[0]).unsqueeze(0), torch.full_like(test[1], label)
-        now = asked_with.against(*train, asked_with.test_gradients(*test))
+        with torch.no_grad():
+            now = asked_with(train[0], test[0], test[1], train[1])
         _check_same_as_ranked(now, value, index)
-        other_side = _other_side(asked_with, test, train, value)
         return TrainingExample(
             index=index,
             score=value,
@@ -156,7 +156,7 @@ def explain(
             label_name=_name(names, label),
             image=dataset_facts.for_display(picture, statistics),
             map=mapper(asked_with, *train, other=test),
-            test_map=mapper(other_side, *test, other=train),
+            test_map=mapper(other_side(asked_with, train, test), *test, other=train),
             file=dataset_facts.file_of(train_dataset, index),
         )
 
@@ -218,16 +218,6 @@ def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:
             "was fetched again to be mapped, so it is not the same image; use the transform for "
             "evaluation, without random crops, flips or colours"
         )
-
-
-def _other_side(
-    score: Score, test: tuple[Tensor, Tensor], train: tuple[Tensor, Tensor], value: float
-) -> Score:
-    """The score whose gradient on the test image is the test side's map."""
-    if score.symmetric:
-        return score
-    inner = float(TurnedRound(score).against(*test, TurnedRound(score).test_gradients(*train)))
-    return TurnedRound(score, value / inner if inner else 0.0)
 
 
 def _both_ends(scores: Tensor, k: int) -> tuple[list[int], list[int]]:

@@ -33,7 +33,7 @@ from captum_tfa.attr import (
     TrainingOcclusion,
 )
 from captum_tfa.metrics import saliency
-from captum_tfa.scores import Score
+from captum_tfa.scores import Score, norm_held
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,8 @@ def _gradient_x_input(task: Task) -> Tensor:
 
 
 def _integrated_gradients(task: Task) -> Tensor:
-    method = TrainingIntegratedGradients(task.score)
+    held = norm_held(task.score, (task.image, task.label), task.other)
+    method = TrainingIntegratedGradients(held)
     return task.attributed(method, baselines=task.start, n_steps=task.nt_samples)
 
 

@@ -1,20 +1,28 @@
 """Scores ``S(train, test)`` as differentiable modules."""
 
+from captum_tfa.scores.ensemble import EnsembleScore
 from captum_tfa.scores.grad_cos import GradCosScore
 from captum_tfa.scores.grad_dot import GradDotScore
 from captum_tfa.scores.influence import InfluenceScore
-from captum_tfa.scores.inner_product import InnerProduct
+from captum_tfa.scores.inner_product import InnerProduct, norm_held
 from captum_tfa.scores.score import Score, ZeroGradientWarning
-from captum_tfa.scores.turned_round import TurnedRound
+from captum_tfa.scores.sum_of_scores import SumOfScores
+from captum_tfa.scores.tracin import TracInScore
+from captum_tfa.scores.turned_round import TurnedRound, other_side
 from captum_tfa.scores.validate import validate
 
 __all__ = [
+    "EnsembleScore",
     "GradCosScore",
     "GradDotScore",
     "InfluenceScore",
     "InnerProduct",
     "Score",
+    "SumOfScores",
+    "TracInScore",
     "TurnedRound",
     "ZeroGradientWarning",
+    "norm_held",
+    "other_side",
     "validate",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -103,6 +103,17 @@ class Score(nn.Module, ABC):
             self.symmetric = False
         self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
         self._warned = False
+
+    def over_parts(self, compute: Callable[[Score], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What is additive in the score: of a sum of scores, the sum over what it is the sum of.
+
+        Args:
+            compute: from one score to tensors that add up, such as scores and maps.
+
+        Returns:
+            The sum, with the weight of each part.
+        """
+        return compute(self)
 
     def prepared(self, tests: TestGradients) -> TestGradients:
         """What takes the place of test gradients, ``K g_test``; they themselves by default.

@@ -1,0 +1,73 @@
+"""The mean of a score over several trained models: what one training run owes to chance goes.
+
+Trained once more, a network ranks otherwise. Published comparisons with retraining therefore take
+the mean over several runs [park2023trak].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+import torch
+from torch import Tensor
+
+from captum_tfa.gradients import outside_inference_mode
+from captum_tfa.gradients.losses import ExampleLosses
+from captum_tfa.gradients.modes import in_own_precision
+from captum_tfa.scores.pairing import Inputs, as_tensors
+from captum_tfa.scores.score import Score
+from captum_tfa.scores.sum_of_scores import SumOfScores
+
+
+class EnsembleScore(SumOfScores):
+    """``(1/n) Σ_i S_i``, the mean of scores of ``n`` models that take the same inputs.
+
+    Args:
+        scores: one a model, at least one; each with its own curvature, if it has any.
+
+    Raises:
+        TypeError: one of them is no score.
+        ValueError: there is none, or they are on several devices.
+
+    Example::
+
+        >>> score = EnsembleScore([GradCosScore(model) for model in models])
+        >>> ScoreInfluence(score, train_dataset).influence((test_images, labels), k=10)
+    """
+
+    def __init__(self, scores: Sequence[Score]) -> None:
+        scores = list(scores)
+        if not scores:
+            raise ValueError("scores is empty; give the score of at least one model.")
+        for score in scores:
+            if not isinstance(score, Score):
+                raise TypeError(
+                    f"scores holds a {type(score).__name__}; give scores such as "
+                    "GradCosScore(model)."
+                )
+        devices = {next(score.model.parameters()).device for score in scores}
+        if len(devices) > 1:
+            raise ValueError(
+                f"The models are on {', '.join(sorted(map(str, devices)))}; move them to one."
+            )
+        first = scores[0]
+        super().__init__(first.model, first.loss_fn, first.output_fn, first.choice)
+        self.scores = scores
+        self._models = torch.nn.ModuleList(scores)  # they move and print with it
+        self.symmetric = all(score.symmetric for score in scores)
+        self.name = f"mean of {len(scores)} × {first.name}"
+
+    def parts(self) -> Generator[tuple[float, Score], None, None]:
+        """Every score, with the weight ``1/n``."""
+        for score in self.scores:
+            yield 1 / len(self.scores), score
+
+    @outside_inference_mode
+    def predictions(self, inputs: Inputs) -> Tensor:
+        """The labels that the mean of the models' outputs gives."""
+        device = self._ready()
+        losses = ExampleLosses(self.loss_fn, self.output_fn)
+        images = as_tensors(inputs, "inputs", device)
+        with torch.no_grad(), in_own_precision(device.type):
+            outputs = [losses.outputs(score.model(*images)) for score in self.scores]
+            return losses.prediction(torch.stack(outputs).mean(0))
