@@ -34,7 +34,7 @@ from captum_tfa import (
 )
 from captum_tfa.curvature import fit_curvature
 from captum_tfa.demo import Pictures, SmallCNN, predict, train_classifier
-from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients import Gradients, StoredGradients
 from captum_tfa.metrics import cue_auc, plant_twins, plant_two_cues, read_cues, saliency
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.scores import InnerProduct, Score
@@ -167,13 +167,13 @@ class NormOfEachPoint(Score):
         super().__init__(score.model, score.loss_fn, score.output_fn, score.choice)
         self.score = score
 
-    def prepared(self, tests: TestGradients) -> TestGradients:
+    def prepared(self, tests: StoredGradients) -> StoredGradients:
         """As the score's own."""
         return self.score.prepared(tests)
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """The cosine."""
-        inner, squares, test_squares = self.products(train, tests, rows)
+        inner, squares, test_squares = self.compared(train, tests, rows)
         return cosine(inner, squares.detach(), test_squares)
 
 

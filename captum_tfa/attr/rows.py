@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.attr.repeats import every_test, for_each_copy, for_each_test
-from captum_tfa.gradients import TestGradients
+from captum_tfa.gradients import StoredGradients
 from captum_tfa.scores import Score, SumOfScores
 from captum_tfa.scores.pairing import (
     as_labels,
@@ -41,7 +41,7 @@ class Rows:
     test: tuple[Tensor, ...]
     test_target: Tensor | None
     train_target: Tensor | None
-    known: dict[bytes, TestGradients] = field(default_factory=dict)
+    known: dict[bytes, StoredGradients] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.train[0])

@@ -23,7 +23,7 @@ from captum_tfa.curvature.kept_examples import KeptDataset, kept_examples
 from captum_tfa.curvature.labels import drawn
 from captum_tfa.curvature.output_hessian import outputs_of, second_derivatives
 from captum_tfa.curvature.samples import Samples
-from captum_tfa.gradients import ParameterGradients
+from captum_tfa.gradients import GradientEngine
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.modes import differentiating
 from captum_tfa.gradients.plain_pass import plain_pass
@@ -217,7 +217,7 @@ def _trace(samples: Samples) -> float:
         assert weights is not None  # given below
         return (samples.losses.outputs(returned).flatten(1) * weights).sum(1)
 
-    engine = ParameterGradients(samples.model, along, samples.parameters)
+    engine = GradientEngine(samples.model, along, samples.parameters)
     total = 0.0
     for batch in samples.examples.batches("cg: mean eigenvalue", samples.show_progress):
         outputs = outputs_of(samples, batch.inputs)

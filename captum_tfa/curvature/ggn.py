@@ -18,7 +18,7 @@ from captum_tfa.curvature.dense import DenseCurvature, refuse_large
 from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.curvature.output_hessian import outputs_of, second_derivatives
 from captum_tfa.curvature.samples import Samples
-from captum_tfa.gradients import ParameterGradients
+from captum_tfa.gradients import GradientEngine
 
 
 class GgnCurvature(DenseCurvature):
@@ -48,7 +48,7 @@ def _gradients(samples: Samples, inputs: tuple[Tensor, ...], place: int) -> Tens
     def output(returned: Any, _: Tensor | None) -> Tensor:
         return samples.losses.outputs(returned).flatten(1)[:, place]
 
-    engine = ParameterGradients(samples.model, output, samples.parameters)
+    engine = GradientEngine(samples.model, output, samples.parameters)
     rows = []
     for terms in engine.terms(inputs, None):
         with torch.no_grad():

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.curvature.flat import by_parameter, flattened
-from captum_tfa.gradients import Gradients, ParameterGradients, TestGradients
+from captum_tfa.gradients import GradientEngine, Gradients, StoredGradients
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.modes import differentiating
 from captum_tfa.gradients.plain_pass import plain_pass
-from captum_tfa.gradients.rule import TestGradient
+from captum_tfa.gradients.rule import StoredTerm
 
 # Examples at once, and the memory that a pass of them may take.
 _MOST_EXAMPLES = 64
@@ -77,16 +77,14 @@ class PassedGradients(GradientMatrix):
     ) -> None:
         self.model, self.losses, self.names = model, losses, list(names)
         self.inputs, self.labels = inputs, labels
-        self._engine = ParameterGradients(model, losses, self.names)
+        self._engine = GradientEngine(model, losses, self.names)
         self._parameters = dict(model.named_parameters())
 
     def times(self, vectors: dict[str, Tensor]) -> Tensor:
         """As `GradientMatrix.times`."""
         like = self._parameters[self.names[0]]
-        by_name = {
-            name: TestGradient(None, (), vector.to(like)) for name, vector in vectors.items()
-        }
-        tests = TestGradients(by_name, like.new_zeros(len(vectors[self.names[0]])))
+        by_name = {name: StoredTerm(None, (), vector.to(like)) for name, vector in vectors.items()}
+        tests = StoredGradients(by_name, like.new_zeros(len(vectors[self.names[0]])))
         parts = []
         for inputs, labels in self._batches(_MOST_EXAMPLES):
             parts.append(self._engine.apply(lambda each: _inner(each, tests), inputs, labels))
@@ -123,7 +121,7 @@ class PassedGradients(GradientMatrix):
             yield tuple(each[part].to(device) for each in self.inputs), self.labels[part].to(device)
 
 
-def _inner(gradients: Gradients, vectors: TestGradients) -> Tensor:
+def _inner(gradients: Gradients, vectors: StoredGradients) -> Tensor:
     """``⟨g, v⟩`` of each gradient with each vector; zeros where they share no parameter."""
     inner, squares = gradients.products(vectors, None)
     return squares.new_zeros(len(squares), len(vectors.squares)) if inner is None else inner

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_tfa.curvature.examples import Examples
 from captum_tfa.curvature.labels import label_sampler
-from captum_tfa.gradients import ParameterGradients
+from captum_tfa.gradients import GradientEngine
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.plain_pass import plain_pass
 from captum_tfa.gradients.selection import ParameterChoice, choose
@@ -43,7 +43,7 @@ class Samples:
         self.model, self.losses, self.parameters = model, losses, parameters
         self.examples, self.show_progress = examples, show_progress
         self.chosen = choose(model, parameters)
-        self.engine = ParameterGradients(model, losses, parameters)
+        self.engine = GradientEngine(model, losses, parameters)
         self._draw = label_sampler(losses) if labels == "sampled" else None
         self._drawn: list[Tensor] = []
 

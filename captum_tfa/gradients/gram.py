@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.gradients.modes import without_autocast
-from captum_tfa.gradients.rule import Products, Rule, TestGradient
+from captum_tfa.gradients.rule import Products, Rule, StoredTerm
 
 # What Gram matrices must save to be chosen: their factors have to be laid out first.
 _MARGIN = 0.7
@@ -67,7 +67,7 @@ class GramRule(Rule):
         """Deltas ``[B, groups, T, O]`` from ``[B, r, ...]``."""
 
     def grams(
-        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: TestGradient | None
+        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: StoredTerm | None
     ) -> list[Gram]:
         """The ways to the Gram matrices of these activations and of those with the tests'."""
         sizes = self.sizes(inputs, delta)
@@ -77,7 +77,7 @@ class GramRule(Rule):
         self,
         inputs: tuple[Tensor, ...],
         delta: Tensor,
-        tests: TestGradient | None,
+        tests: StoredTerm | None,
         rows: Tensor | None,
     ) -> Products:
         """As `Rule.products`, by the cheapest way."""
@@ -99,17 +99,17 @@ class GramRule(Rule):
             _Inner.apply(activations, deltas, test_activations, test_deltas, gram), squares
         )
 
-    def constant(self, inputs: tuple[Tensor, ...], delta: Tensor) -> TestGradient:
+    def stored(self, inputs: tuple[Tensor, ...], delta: Tensor) -> StoredTerm:
         """As `Rule.constant`: as they are, where the norms need them so anyway."""
         if self._gram(inputs, delta, None, None) is None:
-            return TestGradient(None, (), self.gradient(inputs, delta).detach())
-        return super().constant(inputs, delta)
+            return StoredTerm(None, (), self.gradient(inputs, delta).detach())
+        return super().stored(inputs, delta)
 
     def _gram(
         self,
         inputs: tuple[Tensor, ...],
         delta: Tensor,
-        tests: TestGradient | None,
+        tests: StoredTerm | None,
         rows: Tensor | None,
     ) -> Gram | None:
         """The cheapest way, if it takes less time than ``T K O + M K O`` multiplications."""

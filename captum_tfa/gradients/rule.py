@@ -34,7 +34,7 @@ class Rule(ABC):
         self,
         inputs: tuple[Tensor, ...],
         delta: Tensor,
-        tests: TestGradient | None,
+        tests: StoredTerm | None,
         rows: Tensor | None,
     ) -> Products:
         """Inner products with test gradients, and squared norms.
@@ -48,9 +48,9 @@ class Rule(ABC):
         """
         return products_of(self.gradient(inputs, delta), tests, rows)
 
-    def constant(self, inputs: tuple[Tensor, ...], delta: Tensor) -> TestGradient:
-        """The gradients of test examples, as they are or as their factors."""
-        return TestGradient(self, tuple(tensor.detach() for tensor in inputs), delta.detach())
+    def stored(self, inputs: tuple[Tensor, ...], delta: Tensor) -> StoredTerm:
+        """The gradients as constants, as they are or as their factors."""
+        return StoredTerm(self, tuple(tensor.detach() for tensor in inputs), delta.detach())
 
 
 class Products(NamedTuple):
@@ -65,8 +65,8 @@ class Products(NamedTuple):
     squares: Tensor
 
 
-class TestGradient:
-    """One parameter's gradients of ``M`` test examples, as they are or as their factors.
+class StoredTerm:
+    """One parameter's part of the gradients of ``M`` examples, kept as it is or as its factors.
 
     Args:
         rule: how the gradient follows from the factors; ``None`` if it is given as it is.
@@ -74,8 +74,6 @@ class TestGradient:
         delta: the factors' deltas ``[M, r, ...]``, or without a rule the gradient itself,
             ``[M, *parameter.shape]``.
     """
-
-    __test__ = False  # no test case, whatever pytest thinks of the name
 
     def __init__(self, rule: Rule | None, inputs: tuple[Tensor, ...], delta: Tensor) -> None:
         self.rule, self.inputs, self.delta = rule, inputs, delta
@@ -91,18 +89,18 @@ class TestGradient:
 
     @property
     def squares(self) -> Tensor:
-        """``‖g‖²`` of each test example, ``[M]``."""
+        """``‖g‖²`` of each example, ``[M]``."""
         if self.rule is None:
             return _squares(self.delta)
         return self.rule.products(self.inputs, self.delta, None, None).squares
 
-    def select(self, rows: Tensor) -> TestGradient:
-        """The gradients of some of the test examples, or of some more than once."""
+    def select(self, rows: Tensor) -> StoredTerm:
+        """The gradients of some of the examples, or of some more than once."""
         inputs = tuple(tensor[rows] for tensor in self.inputs)
-        return TestGradient(self.rule, inputs, self.delta[rows])
+        return StoredTerm(self.rule, inputs, self.delta[rows])
 
 
-def products_of(gradient: Tensor, tests: TestGradient | None, rows: Tensor | None) -> Products:
+def products_of(gradient: Tensor, tests: StoredTerm | None, rows: Tensor | None) -> Products:
     """`Rule.products` from gradients that are at hand, ``[B, *parameter.shape]``."""
     flat = gradient.reshape(len(gradient), -1)
     squares = _squares(gradient)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
 from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
-from captum_tfa.gradients.rule import Products, Rule, TestGradient, products_of
+from captum_tfa.gradients.rule import Products, Rule, StoredTerm, products_of
 from captum_tfa.gradients.uses import Use
 
 # A new size of the images or of the batch is a new pattern; a service sees no end of them.
@@ -55,12 +56,12 @@ class Term(Protocol):
         """``[B, *parameter.shape]``."""
         ...
 
-    def products(self, tests: TestGradient | None, rows: Tensor | None) -> Products:
+    def products(self, tests: StoredTerm | None, rows: Tensor | None) -> Products:
         """As `Rule.products`."""
         ...
 
-    def constant(self) -> TestGradient:
-        """The term as the gradient of test examples, without a graph."""
+    def stored(self) -> StoredTerm:
+        """The term as a constant."""
         ...
 
 
@@ -81,15 +82,29 @@ class _Separable:
     def gradient(self) -> Tensor:
         return self.rule.gradient(self.inputs, self.delta)
 
-    def products(self, tests: TestGradient | None, rows: Tensor | None) -> Products:
+    def products(self, tests: StoredTerm | None, rows: Tensor | None) -> Products:
         return self.rule.products(self.inputs, self.delta, tests, rows)
 
-    def constant(self) -> TestGradient:
-        return self.rule.constant(self.inputs, self.delta)
+    def stored(self) -> StoredTerm:
+        return self.rule.stored(self.inputs, self.delta)
+
+
+class _Formed(ABC):
+    """A term whose inner products and norms need the gradients themselves."""
+
+    @abstractmethod
+    def gradient(self) -> Tensor:
+        """``[B, *parameter.shape]``."""
+
+    def products(self, tests: StoredTerm | None, rows: Tensor | None) -> Products:
+        return products_of(self.gradient(), tests, rows)
+
+    def stored(self) -> StoredTerm:
+        return StoredTerm(None, (), self.gradient().detach())
 
 
 @dataclass(frozen=True)
-class _Shared:
+class _Shared(_Formed):
     """A use whose positions serve all examples: one delta, and one term, for each example."""
 
     separable: ClassVar[bool] = False
@@ -100,15 +115,9 @@ class _Shared:
     def gradient(self) -> Tensor:
         return torch.cat([example.gradient() for example in self.examples])
 
-    def products(self, tests: TestGradient | None, rows: Tensor | None) -> Products:
-        return products_of(self.gradient(), tests, rows)
-
-    def constant(self) -> TestGradient:
-        return TestGradient(None, (), self.gradient().detach())
-
 
 @dataclass(frozen=True)
-class _Sum:
+class _Sum(_Formed):
     """A parameter that is used in several places: the norm of a sum needs the sum itself."""
 
     terms: tuple[Term, ...]
@@ -128,9 +137,6 @@ class _Sum:
         for term in self.terms[1:]:
             total = total + term.gradient()
         return total
-
-    products = _Shared.products
-    constant = _Shared.constant
 
 
 class _WholeGradient(Rule):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from captum_tfa.gradients import TestGradients
+from captum_tfa.gradients import StoredGradients
 from captum_tfa.gradients.batches import (
     Batch,
     check_count,
@@ -132,7 +132,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         what = "self-influence"
         return self.score.over_parts(of)[0]
 
-    def _tests(self, score: Score, inputs: Any, target: Any) -> TestGradients:
+    def _tests(self, score: Score, inputs: Any, target: Any) -> StoredGradients:
         """The test gradients, once it is known that the images are like those of training."""
         given = inputs if isinstance(inputs, tuple | list) else (inputs,)
         first = first_inputs(self._loader)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients import Gradients, StoredGradients
 from captum_tfa.scores.score import Score, vanishing
 
 
@@ -23,9 +23,9 @@ class GradCosScore(Score):
 
     name = "grad-cos"
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``⟨g_train, g_test⟩ / (‖g_train‖ ‖g_test‖)``, and 0 where one of the norms is."""
-        return cosine(*self.products(train, tests, rows))
+        return cosine(*self.compared(train, tests, rows))
 
     def of_same(self, train: Gradients) -> Tensor:
         """1 for each example, and 0 where its norm is."""

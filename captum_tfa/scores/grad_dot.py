@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients import Gradients, StoredGradients
 from captum_tfa.scores.score import Score, vanishing
 
 
@@ -24,9 +24,9 @@ class GradDotScore(Score):
 
     name = "grad-dot"
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``⟨g_train, g_test⟩``; 0, with a map of zeros, where one of the gradients is zero."""
-        inner, squares, test_squares = self.products(train, tests, rows)
+        inner, squares, test_squares = self.compared(train, tests, rows)
         return inner.masked_fill(vanishing(squares) | vanishing(test_squares), 0)
 
     def of_same(self, train: Gradients) -> Tensor:

@@ -13,9 +13,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients import Gradients, StoredGradients
 from captum_tfa.gradients.losses import LossFn, OutputFn
-from captum_tfa.gradients.rule import TestGradient
+from captum_tfa.gradients.rule import StoredTerm
 from captum_tfa.scores.grad_cos import cosine
 from captum_tfa.scores.score import Score, vanishing
 
@@ -91,17 +91,17 @@ class InfluenceScore(Score):
         self.symmetric = normalise is None and measure_fn is None
         self.name = "influence" if normalise is None else f"influence ({normalise})"
 
-    def prepared(self, tests: TestGradients) -> TestGradients:
+    def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``H⁻¹ g_test``."""
         dense = {name: gradient.dense for name, gradient in tests.by_name.items()}
         solved = self.curvature.solve(dense)
-        by_name = {name: TestGradient(None, (), vector.detach()) for name, vector in solved.items()}
+        by_name = {name: StoredTerm(None, (), vector.detach()) for name, vector in solved.items()}
         squares = torch.stack([gradient.squares for gradient in by_name.values()]).sum(0)
-        return TestGradients(by_name, squares)
+        return StoredGradients(by_name, squares)
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``⟨g_train, H⁻¹ g_test⟩`` over its norm; a gradient that is zero gives score 0."""
-        inner, squares, test_squares = self.products(train, tests, rows)
+        inner, squares, test_squares = self.compared(train, tests, rows)
         if self.normalise == "cos":
             return cosine(inner, squares, test_squares)
         zero = vanishing(squares) | vanishing(test_squares)

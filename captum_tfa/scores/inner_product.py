@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients import Gradients, StoredGradients
 from captum_tfa.scores.pairing import Inputs
 from captum_tfa.scores.score import Score, vanishing
 from captum_tfa.scores.sum_of_scores import changed
@@ -43,13 +43,13 @@ class InnerProduct(Score):
         self.symmetric = False
         self.score, self.scale = score, scale
 
-    def prepared(self, tests: TestGradients) -> TestGradients:
+    def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``K g`` of the examples on the other side."""
         return self.score.prepared(tests)
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``c ⟨g_train, K g_test⟩``, and 0 where a gradient is zero."""
-        inner, squares, test_squares = self.products(train, tests, rows)
+        inner, squares, test_squares = self.compared(train, tests, rows)
         return self.scale * inner.masked_fill(vanishing(squares) | vanishing(test_squares), 0)
 
 

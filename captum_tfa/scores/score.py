@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.gradients import (
+    GradientEngine,
     Gradients,
-    ParameterGradients,
-    TestGradients,
+    StoredGradients,
     outside_inference_mode,
 )
 from captum_tfa.gradients.locks import model_lock
@@ -96,10 +96,10 @@ class Score(nn.Module, ABC):
             parameters = list(parameters)  # it will be gone through more than once
         choose(model, parameters)  # a wrong choice is told now, not after a long wait
         losses = ExampleLosses(loss_fn, output_fn)
-        self._gradients = self._measured = ParameterGradients(model, losses, parameters)
+        self._gradients = self._measured = GradientEngine(model, losses, parameters)
         if measure_fn is not None:
             measures = ExampleLosses(measure_fn, output_fn, "measure_fn")
-            self._measured = ParameterGradients(model, measures, parameters)
+            self._measured = GradientEngine(model, measures, parameters)
             self.symmetric = False
         self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
         self._warned = False
@@ -115,7 +115,7 @@ class Score(nn.Module, ABC):
         """
         return compute(self)
 
-    def prepared(self, tests: TestGradients) -> TestGradients:
+    def prepared(self, tests: StoredGradients) -> StoredGradients:
         """What takes the place of test gradients, ``K g_test``; they themselves by default.
 
         Args:
@@ -127,7 +127,7 @@ class Score(nn.Module, ABC):
         return tests
 
     @abstractmethod
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """The scores of training examples.
 
         Args:
@@ -145,8 +145,8 @@ class Score(nn.Module, ABC):
         tests = self.prepared(train.stored())
         return self.of(train, tests, torch.arange(len(train.values), device=train.values.device))
 
-    def products(
-        self, train: Gradients, tests: TestGradients, rows: Tensor | None
+    def compared(
+        self, train: Gradients, tests: StoredGradients, rows: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """``⟨g_train, K g_test⟩``, ``‖g_train‖²`` and ``‖K g_test‖²``, to be broadcast.
 
@@ -205,7 +205,7 @@ class Score(nn.Module, ABC):
         return self.paired(train, train_target, tests, rows)
 
     def paired(
-        self, train_inputs: Inputs, train_target: object, tests: TestGradients, rows: Tensor
+        self, train_inputs: Inputs, train_target: object, tests: StoredGradients, rows: Tensor
     ) -> Tensor:
         """The score of each training example for one of several test examples.
 
@@ -249,7 +249,7 @@ class Score(nn.Module, ABC):
             return losses.prediction(losses.outputs(outputs))
 
     @outside_inference_mode
-    def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> TestGradients:
+    def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> StoredGradients:
         """The gradients of test examples, `prepared` for `against`.
 
         Args:
@@ -267,7 +267,7 @@ class Score(nn.Module, ABC):
         self,
         train_inputs: Inputs,
         train_target: object,
-        tests: TestGradients,
+        tests: StoredGradients,
         differentiable: bool = False,
     ) -> Tensor:
         """The scores of training examples for every one of several test examples.
@@ -305,8 +305,8 @@ class Score(nn.Module, ABC):
         self,
         test: Sequence[Tensor],
         labels: Tensor | None,
-        known: dict[bytes, TestGradients],
-    ) -> tuple[TestGradients, Tensor]:
+        known: dict[bytes, StoredGradients],
+    ) -> tuple[StoredGradients, Tensor]:
         """The gradients of the distinct ones among test examples, `prepared`.
 
         Args:
@@ -335,7 +335,7 @@ class Score(nn.Module, ABC):
                 )
         for content in set(known).difference(contents):
             del known[content]
-        tests = TestGradients.joined([known[content] for content in contents])
+        tests = StoredGradients.joined([known[content] for content in contents])
         return tests, torch.tensor(rows, device=tests.squares.device)
 
     def rows_that_fit(self, memory: int, most: int) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.gradients import (
-    ParameterGradients,
+    GradientEngine,
     hookless,
     outside_inference_mode,
 )
@@ -66,7 +66,7 @@ def _of_engine(
     parameters: ParameterChoice,
 ) -> list[Tensor]:
     """``‖g‖²`` of the example, ``[1]``, and its derivatives, in a batch of two."""
-    engine = ParameterGradients(model, losses, parameters)
+    engine = GradientEngine(model, losses, parameters)
     copies = [1.1 * tensor if tensor.is_floating_point() else tensor for tensor in example]
     batch = _leaves([torch.cat(pair) for pair in zip(example, copies, strict=True)])
     labels = None if label is None else torch.cat([label, label])

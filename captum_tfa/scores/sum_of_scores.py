@@ -8,7 +8,7 @@ from contextlib import closing
 
 from torch import Tensor
 
-from captum_tfa.gradients import Gradients, TestGradients, outside_inference_mode
+from captum_tfa.gradients import Gradients, StoredGradients, outside_inference_mode
 from captum_tfa.scores.pairing import Inputs
 from captum_tfa.scores.score import Score
 
@@ -62,7 +62,7 @@ class SumOfScores(Score):
             train_target = self.predictions(train_inputs)
         return self.over_parts(lambda part: (part.of_itself(train_inputs, train_target),))[0]
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """A sum has gradients of several models.
 
         Raises:

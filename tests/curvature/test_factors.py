@@ -7,14 +7,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_tfa.curvature.factors import layer_of
-from captum_tfa.gradients import ParameterGradients
+from captum_tfa.gradients import GradientEngine
 from captum_tfa.gradients.losses import ExampleLosses
 from tests.oracle import CLASSES, EXACT, NETS, classifier, relative_error
 
 
 def check(model: nn.Module, inputs: tuple[Tensor, ...], expected: set[str] | None = None) -> None:
     """Wherever there are factors, ``Σ_t δ_t a_tᵀ`` is each example's gradient."""
-    engine = ParameterGradients(model, ExampleLosses(), None)
+    engine = GradientEngine(model, ExampleLosses(), None)
     labels = torch.arange(len(inputs[0])) % CLASSES
     (terms,) = engine.terms(inputs, labels)
     found = set()

@@ -5,7 +5,7 @@ import torch
 from captum_tfa.curvature import fit_curvature
 from captum_tfa.curvature.factors import Layer
 from captum_tfa.curvature.kfac import KfacCurvature
-from captum_tfa.gradients import ParameterGradients
+from captum_tfa.gradients import GradientEngine
 from captum_tfa.gradients.losses import ExampleLosses
 from tests.curvature.slow import CNN, block, dataset, gradients, matrix
 from tests.oracle import relative_error
@@ -16,7 +16,7 @@ def test_a_block_is_one_kronecker_product_with_the_trace_of_the_fisher_matrix() 
     curvature = fit_curvature(model, data, kind="kfac", labels="true", batch_size=3)
     assert isinstance(curvature, KfacCurvature)
     given, squares = matrix(curvature, model), gradients(model, data).square().mean(0).diag()
-    engine = ParameterGradients(model, ExampleLosses(), None)
+    engine = GradientEngine(model, ExampleLosses(), None)
     (terms,) = engine.terms(data.tensors[:1], data.tensors[1])
     assert curvature.layers == (
         Layer("0.weight", "0.bias", 1),

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captum_tfa.gradients.rule import TestGradient, products_of
+from captum_tfa.gradients.rule import StoredTerm, products_of
 
 
 @given(st.lists(st.integers(1, 4), max_size=4), st.integers(1, 3), st.integers(1, 3))
@@ -13,7 +13,7 @@ from captum_tfa.gradients.rule import TestGradient, products_of
 def test_products_are_those_of_flat_gradients(shape: list[int], batch: int, tests: int) -> None:
     gradient = torch.randn(batch, *shape, dtype=torch.float64)
     of_tests = torch.randn(tests, *shape, dtype=torch.float64)
-    found = products_of(gradient, TestGradient(None, (), of_tests), None)
+    found = products_of(gradient, StoredTerm(None, (), of_tests), None)
     flat, flat_tests = gradient.reshape(batch, -1), of_tests.reshape(tests, -1)
     assert found.inner is not None
     torch.testing.assert_close(found.inner, flat @ flat_tests.T)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa import LayerTrainingGradient, ScoreInfluence, TrainingGradient
-from captum_tfa.gradients import Gradients, TestGradients
+from captum_tfa.gradients import Gradients, StoredGradients
 from captum_tfa.scores import Score
 from tests.oracle import EXACT, SlowScore, relative_error, small_cnn
 
@@ -18,8 +18,8 @@ class Projection(Score):
 
     symmetric = False
 
-    def of(self, train: Gradients, tests: TestGradients, rows: Tensor | None) -> Tensor:
-        inner, _, test_squares = self.products(train, tests, rows)
+    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
+        inner, _, test_squares = self.compared(train, tests, rows)
         return inner / test_squares.sqrt()
 
 

@@ -6,31 +6,25 @@ Importing this package registers them all.
 from __future__ import annotations
 
 from captum_tfa.gradients.rules import (
-    attention,
     batch_norm,
     conv_transpose,
     convolution,
     elementwise,
     embedding,
     group_norm,
-    hardsigmoid,
     instance_norm,
     layer_norm,
     linear,
-    max_pool,
 )
 
 __all__ = [
-    "attention",
     "batch_norm",
     "conv_transpose",
     "convolution",
     "elementwise",
     "embedding",
     "group_norm",
-    "hardsigmoid",
     "instance_norm",
     "layer_norm",
     "linear",
-    "max_pool",
 ]

@@ -20,7 +20,7 @@ from torch import Tensor
 from captum_tfa.gradients.gram import Gram, GramRule
 from captum_tfa.gradients.modes import without_autocast
 from captum_tfa.gradients.registry import records
-from captum_tfa.gradients.rule import TestGradient
+from captum_tfa.gradients.rule import StoredTerm
 from captum_tfa.gradients.rules.sums import ChannelSum
 from captum_tfa.gradients.rules.windows import ShiftedGram, windows
 from captum_tfa.gradients.uses import ParameterUses
@@ -181,7 +181,7 @@ class ConvolutionWeight(GramRule):
         return positions, math.prod(self.shape[1:]), self.shape[0] // self.geometry.groups
 
     def grams(
-        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: TestGradient | None
+        self, inputs: tuple[Tensor, ...], delta: Tensor, tests: StoredTerm | None
     ) -> list[Gram]:
         found = super().grams(inputs, delta, tests)
         geometry = self.geometry

@@ -1,4 +1,4 @@
-"""Gradients of test examples: constants with which those of training examples are compared."""
+"""Gradients that are kept as constants, such as those of test examples."""
 
 from __future__ import annotations
 
@@ -8,33 +8,31 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from captum_tfa.gradients.rule import TestGradient
+from captum_tfa.gradients.rule import StoredTerm
 
 
 @dataclass(frozen=True)
-class TestGradients:
-    """The parameter gradients of ``M`` test examples.
+class StoredGradients:
+    """The parameter gradients of ``M`` examples, kept to compare others with them.
 
     Attributes:
         by_name: for each parameter on which a loss depends.
         squares: ``‖g‖²``, ``[M]``.
     """
 
-    __test__ = False
-
-    by_name: Mapping[str, TestGradient]
+    by_name: Mapping[str, StoredTerm]
     squares: Tensor
 
-    def select(self, rows: Tensor) -> TestGradients:
-        """Some of the test examples, or some more than once; all of them in order as they are."""
+    def select(self, rows: Tensor) -> StoredGradients:
+        """Some of the examples, or some more than once; all of them in order as they are."""
         if rows.tolist() == list(range(len(self.squares))):
             return self
         selected = {name: gradient.select(rows) for name, gradient in self.by_name.items()}
-        return TestGradients(selected, self.squares[rows])
+        return StoredGradients(selected, self.squares[rows])
 
     @classmethod
-    def joined(cls, parts: Sequence[TestGradients]) -> TestGradients:
-        """The gradients of several sets of test examples, one after the other."""
+    def joined(cls, parts: Sequence[StoredGradients]) -> StoredGradients:
+        """The gradients of several sets of examples, one after the other."""
         if len(parts) == 1:
             return parts[0]
         names = dict.fromkeys(name for part in parts for name in part.by_name)
@@ -44,12 +42,12 @@ class TestGradients:
         )
 
 
-def _joined(name: str, parts: Sequence[TestGradients]) -> TestGradient:
+def _joined(name: str, parts: Sequence[StoredGradients]) -> StoredTerm:
     gradients = [part.by_name.get(name) for part in parts]
     known = [gradient for gradient in gradients if gradient is not None]
     if len(known) == len(parts) and _alike(known):
         inputs = zip(*(gradient.inputs for gradient in known), strict=True)
-        return TestGradient(
+        return StoredTerm(
             known[0].rule,
             tuple(torch.cat(tensors) for tensors in inputs),
             torch.cat([gradient.delta for gradient in known]),
@@ -57,10 +55,10 @@ def _joined(name: str, parts: Sequence[TestGradients]) -> TestGradient:
     # Some examples may not use a parameter at all.
     nothing = torch.zeros_like(known[0].dense)
     dense = [nothing if gradient is None else gradient.dense for gradient in gradients]
-    return TestGradient(None, (), torch.cat(dense))
+    return StoredTerm(None, (), torch.cat(dense))
 
 
-def _alike(gradients: Sequence[TestGradient]) -> bool:
+def _alike(gradients: Sequence[StoredTerm]) -> bool:
     """Whether all are factors of the same shapes: images of another size have others."""
     shapes = [
         (gradient.delta.shape[1:], *(tensor.shape[1:] for tensor in gradient.inputs))

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+import captum_tfa.gradients.rewrites
 import captum_tfa.gradients.rules  # noqa: F401  registers the layer types
 from captum_tfa.gradients.as_found import as_found
 from captum_tfa.gradients.hooks import hookless, in_the_place_of, without_graph_for_hooks
@@ -28,8 +29,8 @@ from captum_tfa.gradients.modes import differentiating, no_saved_tensors_hooks
 from captum_tfa.gradients.module_outputs import of_their_own
 from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
+from captum_tfa.gradients.stored import StoredGradients
 from captum_tfa.gradients.terms import Term, TermCollector, whole
-from captum_tfa.gradients.test_gradients import TestGradients
 from captum_tfa.gradients.uses import ParameterUses, Use
 
 # On a CPU, passes without a graph take as many examples at once as fit in so much memory, and at
@@ -56,7 +57,7 @@ class Gradients:
     values: Tensor
     terms: Mapping[str, Term]
 
-    def products(self, tests: TestGradients | None, rows: Tensor | None) -> Products:
+    def products(self, tests: StoredGradients | None, rows: Tensor | None) -> Products:
         """Inner products with stored gradients, and squared norms.
 
         Args:
@@ -74,15 +75,15 @@ class Gradients:
         """The gradients themselves, ``[B, *parameter.shape]`` by name: ``B`` times the model."""
         return {name: term.gradient() for name, term in self.terms.items()}
 
-    def stored(self) -> TestGradients:
+    def stored(self) -> StoredGradients:
         """The same as constants, as they are or as their factors, whichever is less."""
         with torch.no_grad():
-            by_name = {name: term.constant() for name, term in self.terms.items()}
+            by_name = {name: term.stored() for name, term in self.terms.items()}
             squares = torch.stack([each.squares for each in by_name.values()]).sum(0)
-        return TestGradients(by_name, squares)
+        return StoredGradients(by_name, squares)
 
 
-class ParameterGradients:
+class GradientEngine:
     """The parameter gradients of single examples of a model under a loss.
 
     Args:
@@ -109,7 +110,7 @@ class ParameterGradients:
             return 1
         return max(least, min(most, memory // self.bytes_per_example))
 
-    def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[TestGradients]:
+    def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[StoredGradients]:
         """The gradients of test examples, each by itself, without graph and hooks.
 
         Args:
@@ -120,7 +121,7 @@ class ParameterGradients:
             For each example its gradients, ``M = 1``.
         """
         model = hookless(self.model)
-        found: list[TestGradients] = []
+        found: list[StoredGradients] = []
         for images, labels in self._parts(inputs, target, _MOST_TESTS_OF_A_PASS):
             with differentiating(images[0].device):
                 together = self._of(model, images, labels, False).stored()

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from captum_tfa.gradients.rules.hardsigmoid import hardsigmoid
+from captum_tfa.gradients.rewrites.hardsigmoid import hardsigmoid
 from tests.oracle import assert_layer_exact
 
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from captum_tfa.gradients.rules.max_pool import max_pool2d
+from captum_tfa.gradients.rewrites.max_pool import max_pool2d
 from tests.oracle import assert_layer_exact
 
 
