@@ -25,14 +25,18 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
 
-from captum_tfa import TrainingGradCos
+from captum_tfa import SmoothGrad, TrainingGradCos
 from captum_tfa.demo import Pictures, predict
 from captum_tfa.metrics.controls import own_label_grad_cam, own_label_gradient
 from captum_tfa.metrics.localisation import positive_mass, saliency, share_of_top_inside
 from captum_tfa.metrics.masking import mean_colour
-from captum_tfa.metrics.shortcuts import corner_square, paint, patch_attribution, some_of_class
+from captum_tfa.metrics.shortcuts import (
+    corner_square,
+    paint_region,
+    patch_attribution,
+    some_of_class,
+)
 from common.data import photographs, plain
 from common.fine_tuning import fine_tuned
 from common.maps import show_map, show_picture
@@ -63,7 +67,7 @@ area, top = float(square.float().mean()), 0.1
 
 
 def with_square(pictures: Pictures, which: torch.Tensor) -> Pictures:
-    images = paint(pictures.images, which, square, torch.tensor([255, 0, 0]))
+    images = paint_region(pictures.images, which, square, torch.tensor([255, 0, 0]))
     return Pictures(images, pictures.labels, pictures.classes, transform=pictures.transform)
 
 
@@ -130,17 +134,11 @@ def cam_of(model, images, labels):
 
 
 def ways(model, mean):
-    method = NoiseTunnel(TrainingGradCos(model))
+    method = SmoothGrad(TrainingGradCos(model))
 
     def saliencies(images, labels, test_image, test_label):
-        torch.manual_seed(run.seed)
-        maps = method.attribute(
-            images,
-            nt_samples=run.noise_copies,
-            stdevs=0.1 * float(images.max() - images.min()),
-            target=labels,
-            additional_forward_args=(test_image, test_label),
-        )
+        side = (test_image, test_label)
+        maps = method.attribute(images, labels, side, run.noise_copies, seed=run.seed)
         changes = maps * (images - mean)
         return {
             PAPER: saliency(maps),
