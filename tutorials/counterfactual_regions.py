@@ -149,7 +149,7 @@ def saliencies(
 ) -> dict[str, torch.Tensor]:
     """Whom to cover where: ``[Q, n, H, W]`` by name."""
     x, y = case.train.tensors
-    start = mean_colour(x).view(1, -1, 1, 1)
+    start = mean_colour(x).view(1, -1, 1, 1).expand_as(x[:1])
     method = TrainingOcclusion(GradCosScore(model))
     found: dict[str, list[torch.Tensor]] = {}
     for query, rows in enumerate(images):

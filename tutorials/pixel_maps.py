@@ -150,7 +150,7 @@ colour = mean_colour(images)
 signed = (maps * (images - colour.view(3, 1, 1))).sum(1)
 lost = TrainingOcclusion(GradCosScore(model)).attribute(
     images,
-    colour.view(1, -1, 1, 1),
+    colour.view(1, -1, 1, 1).expand_as(images),
     labels,
     (test_images[tests_of_pairs], test_labels[tests_of_pairs]),
 )[:, 0]
