@@ -65,7 +65,7 @@ class Score(nn.Module, ABC):
             better, as for a loss. ``None``: ``loss_fn``.
 
     Attributes:
-        loss_fn: as it was given; likewise ``output_fn``.
+        loss_fn: as it was given; likewise ``output_fn`` and ``measure_fn``.
         choice: which parameters count, as it was given.
         symmetric: whether a pair has the same score when its images change sides, as far as it
             depends on them alone.
@@ -102,6 +102,7 @@ class Score(nn.Module, ABC):
             self._measured.room = self._gradients.room  # one model: what one saw, both know
             self.symmetric = False
         self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
+        self.measure_fn = measure_fn
         self._warned = False
 
     def over_parts(self, compute: Callable[[Score], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
