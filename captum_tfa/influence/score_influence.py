@@ -103,6 +103,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
             parts = self._scores(self.score, test_inputs, test_target, show_progress)
         else:
             # The parts come one after the other, each with a walk through the training set.
+            self._refuse_other_images(test_inputs)
             if test_target is None:
                 test_target = self.score.predictions(test_inputs)
 
@@ -134,11 +135,14 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
 
     def _tests(self, score: Score, inputs: Any, target: Any) -> StoredGradients:
         """The test gradients, once it is known that the images are like those of training."""
+        self._refuse_other_images(inputs)
+        return score.test_gradients(inputs, target)
+
+    def _refuse_other_images(self, inputs: Any) -> None:
         given = inputs if isinstance(inputs, tuple | list) else (inputs,)
         first = first_inputs(self._loader)
         if first is not None and all(isinstance(tensor, Tensor) for tensor in given):
             same_dimensions(given, first, "The test input")
-        return score.test_gradients(inputs, target)
 
     def _scores(
         self, score: Score, test_inputs: Any, test_target: Any, show_progress: bool | None

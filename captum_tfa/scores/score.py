@@ -19,9 +19,9 @@ from captum_tfa.gradients import (
     StoredGradients,
     outside_inference_mode,
 )
-from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.modes import in_own_precision
+from captum_tfa.gradients.plain_pass import plain_pass
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.pairing import (
@@ -242,11 +242,20 @@ class Score(nn.Module, ABC):
         Raises:
             ValueError: the loss does not say what a prediction is; see also `forward`.
         """
+        return ExampleLosses(self.loss_fn, self.output_fn).prediction(self.outputs(inputs))
+
+    @outside_inference_mode
+    def outputs(self, inputs: Inputs) -> Tensor:
+        """What the model says of images, ``[B, ...]``, without graph and hooks.
+
+        Args:
+            inputs: images ``[B, ...]``, or a tuple for models with several inputs.
+        """
         device = self._ready()
+        images = as_tensors(inputs, "inputs", device)
         losses = ExampleLosses(self.loss_fn, self.output_fn)
-        with model_lock(self.model), torch.no_grad(), in_own_precision(device.type):
-            outputs = self.model(*as_tensors(inputs, "inputs", device))
-            return losses.prediction(losses.outputs(outputs))
+        with plain_pass(self.model) as model, torch.no_grad(), in_own_precision(device.type):
+            return losses.outputs(model(*images))
 
     @outside_inference_mode
     def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> StoredGradients:
