@@ -72,7 +72,7 @@ def explain(
             asks about the model's own prediction: "why did it say this?".
         k: Most proponents, and most opponents; at least 1. Default 5.
         nt_samples: Noisy copies that a map is the mean over, at least 1; points on the path for
-            ``"integrated_gradients"``. Default 50. ``"occlusion"`` has no noise.
+            ``"integrated_gradients..."``. Default 50. ``"occlusion"`` has no noise.
         noise_level: Standard deviation of the noise as a part of the mapped image's own range of
             values (max − min), at least 0. Default 0.1. 0 draws maps without noise.
         score: What ranks and is mapped: any `Score` of ``model``, such as
@@ -85,7 +85,9 @@ def explain(
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
             itself; ``"integrated_gradients"``, ``G (x - b)`` with ``G`` over the path from ``b`` to
-            ``x``; ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
+            ``x``; ``"integrated_gradients_norm_held"``, the same of the score with the norms of
+            this pair, what the pixels do to the gradients' inner product alone;
+            ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
             All but the last have a sign, and the part that has the score's own is shown. None
             (default): "occlusion", which says best what the score rests on (own finding).
         layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its

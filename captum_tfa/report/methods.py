@@ -9,17 +9,19 @@ one colour:
   gradient here?
 - ``integrated_gradients``: the same with the mean gradient on the straight path from ``b`` to ``x``
   [sundararajan2017axiomatic], without noise.
+- ``integrated_gradients_norm_held``: the same of the score whose norms stay what they are for this
+  pair (`norm_held`): what the pixels do to the inner product of the gradients alone.
 - ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing], without
   noise. Of these maps it says best what the score rests on, by our own measurement.
 
-The last three are contributions and have a sign. A contribution of the score's own sign makes the
+The last four are contributions and have a sign. A contribution of the score's own sign makes the
 image the proponent, or the opponent, that it is; that part is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from captum.attr import Attribution, LayerAttribution, NoiseTunnel
@@ -131,9 +133,13 @@ def _gradient_x_input(task: Task) -> Tensor:
 
 
 def _integrated_gradients(task: Task) -> Tensor:
-    held = norm_held(task.score, (task.image, task.label), task.other)
-    method = TrainingIntegratedGradients(held)
+    method = TrainingIntegratedGradients(task.score)
     return task.attributed(method, baselines=task.start, n_steps=task.nt_samples)
+
+
+def _integrated_gradients_norm_held(task: Task) -> Tensor:
+    held = norm_held(task.score, (task.image, task.label), task.other)
+    return _integrated_gradients(replace(task, score=held))
 
 
 def _occlusion(task: Task) -> Tensor:
@@ -163,6 +169,13 @@ METHODS = {
             True,
             _TOWARDS,
             _integrated_gradients,
+        ),
+        Method(
+            "integrated_gradients_norm_held",
+            "the same, with the norms of this pair",
+            True,
+            _TOWARDS,
+            _integrated_gradients_norm_held,
         ),
         Method("occlusion", "S(x) - S(x with a window of b)", True, _TOWARDS, _occlusion),
     )

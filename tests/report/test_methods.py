@@ -14,7 +14,7 @@ from captum.attr import (
 )
 from torch import Tensor
 
-from captum_tfa import GradCosScore, TrainingGradient, TrainingGradientXInput
+from captum_tfa import GradCosScore, GradDotScore, TrainingGradient, TrainingGradientXInput
 from captum_tfa.report import explain
 from captum_tfa.report.methods import DEFAULT, METHODS, OF_LAYER, choose
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
@@ -70,6 +70,20 @@ def test_integrated_gradients_are_captums(of_test: bool) -> None:
     assert torch.allclose(side.map, expected, atol=1e-6)
 
 
+@both_sides
+def test_with_norms_held_they_are_captums_of_the_inner_product(of_test: bool) -> None:
+    side = Side(of_test, method="integrated_gradients_norm_held")
+    product = GradDotScore(tiny_model())
+    with torch.no_grad():
+        value, inner = (
+            score(side.image, *side.other, side.label) for score in (side.score, product)
+        )
+    expected = IntegratedGradients(product).attribute(
+        side.image, baselines=BASELINE, n_steps=4, method="riemann_middle", **side.arguments
+    )
+    assert torch.allclose(side.map, value / inner * expected, atol=1e-6)
+
+
 def test_integrated_gradients_of_a_smooth_model_sum_to_the_change_of_the_score() -> None:
     side = Side(False, method="integrated_gradients", nt_samples=200)
     with torch.no_grad():
@@ -115,7 +129,9 @@ def test_noise_is_captums_noise_tunnel(
 
 
 @both_sides
-@pytest.mark.parametrize("name", ["integrated_gradients", "occlusion"])
+@pytest.mark.parametrize(
+    "name", ["integrated_gradients", "integrated_gradients_norm_held", "occlusion"]
+)
 def test_maps_that_compare_with_an_empty_image_take_no_noise(name: str, of_test: bool) -> None:
     plain = Side(of_test, method=name)
     assert torch.equal(plain.map, Side(of_test, method=name, noise_level=0.3).map)
@@ -130,7 +146,7 @@ def test_maps_depend_on_neither_k_nor_batch_sizes(name: str) -> None:
 
 def test_heat_of_a_signed_map_is_the_part_with_the_scores_own_sign() -> None:
     map = torch.tensor([[[3.0, -1.0, -1.0]], [[-1.0, -1.0, 1.0]]])
-    for name in ("gradient_x_input", "integrated_gradients", "occlusion"):
+    for name in set(METHODS) - {"gradient"}:
         assert METHODS[name].heat(map, 0.5).tolist() == [[2.0, 0.0, 0.0]]
         assert METHODS[name].heat(map, -0.5).tolist() == [[0.0, 2.0, 0.0]]
     for method in (METHODS["gradient"], OF_LAYER):
