@@ -7,13 +7,14 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from captum.attr import IntegratedGradients, NoiseTunnel
+from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from captum_tfa import (
     GradCosScore,
     GradDotScore,
     InfluenceScore,
+    SmoothGrad,
     TrainingGradient,
     TrainingGradientXInput,
     TrainingIntegratedGradients,
@@ -127,16 +128,13 @@ class Drawing:
         )
 
     def _noisy(self, method: TrainingGradient | TrainingGradientXInput, **more: Tensor) -> Tensor:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return NoiseTunnel(method).attribute(
-                self.image,
-                nt_samples=self.samples,
-                stdevs=0.1 * float(self.image.max() - self.image.min()),
-                internal_batch_size=self.samples,
-                **self.others,
-                **more,
-            )
+        return SmoothGrad(method).attribute(
+            self.image,
+            nt_samples=self.samples,
+            internal_batch_size=self.samples,
+            **self.others,
+            **more,
+        )
 
 
 PAPER = "gradient (paper)"
