@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa.demo import Pictures, SmallCNN, predict, train_classifier
-from captum_tfa.metrics import TwoCues, plant_twins, plant_two_cues
+from captum_tfa.metrics import plant_twins, plant_two_cues
+from captum_tfa.metrics.two_cues import TwoCues
 
 Cues = tuple[Tensor, Tensor]
 _COLOURS = torch.tensor([[1.0, 0.1, 0.8], [0.1, 0.9, 0.1]])
