@@ -562,9 +562,9 @@ record.table(
 # %%
 record.say(
     "## Why maps go wrong\n\nIn how many images the asked cue contributes more than 0: by each "
-    "map, and by true removal (the pixels that were there come back). With the norm held it is what "
-    "the cue does to the inner product of the gradients alone; the rest is what it does to the "
-    "training gradient's norm."
+    "map, and by true removal (the pixels that were there come back). With the norm held it is "
+    "what the cue does to the inner product of the gradients alone; the rest is what it does to "
+    "the training gradient's norm."
 )
 for name in MAIN:
     record.say(f"### {name}")
