@@ -160,8 +160,8 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--method",
         metavar="NAME",
-        help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients "
-        "or occlusion (default: occlusion)",
+        help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients, "
+        "integrated_gradients_norm_held or occlusion (default: occlusion)",
     )
     add(
         "--layer",

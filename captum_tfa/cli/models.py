@@ -69,9 +69,7 @@ def load_weights(model: nn.Module, file: str) -> None:
         tensors = read_state(file)
         check_fits(tensors, model, file)
     except ValueError as error:
-        raise UserError(
-            f"--weights: {one_line(error)} (of --model, with the classes of --data)"
-        ) from error
+        raise UserError(f"--weights {one_line(error)}") from error
     model.load_state_dict(tensors)
 
 

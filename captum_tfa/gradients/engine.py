@@ -57,11 +57,17 @@ class Gradients:
             rows: which of them each example is paired with, ``[B]``; ``None`` pairs every example
                 with every one of them.
         """
-        by_name = {} if tests is None else tests.by_name
-        products = [term.products(by_name.get(name), rows) for name, term in self.terms.items()]
-        squares = torch.stack([part.squares for part in products]).sum(0)
-        inner = [part.inner for part in products if part.inner is not None]
+        parts = self.products_by_parameter(tests, rows).values()
+        squares = torch.stack([part.squares for part in parts]).sum(0)
+        inner = [part.inner for part in parts if part.inner is not None]
         return Products(torch.stack(inner).sum(0) if inner else None, squares)
+
+    def products_by_parameter(
+        self, tests: StoredGradients | None, rows: Tensor | None
+    ) -> dict[str, Products]:
+        """What each parameter adds to `products`, by name."""
+        by_name = {} if tests is None else tests.by_name
+        return {name: term.products(by_name.get(name), rows) for name, term in self.terms.items()}
 
     def dense(self) -> dict[str, Tensor]:
         """The gradients themselves, ``[B, *parameter.shape]`` by name: ``B`` times the model."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,12 +20,13 @@ from captum_tfa.gradients import (
     StoredGradients,
     outside_inference_mode,
 )
-from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.modes import in_own_precision
+from captum_tfa.gradients.plain_pass import plain_pass
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
 from captum_tfa.scores.distinct_tests import DistinctTests
+from captum_tfa.scores.groups import Grouping
 from captum_tfa.scores.pairing import (
     Inputs,
     as_tensors,
@@ -33,6 +35,9 @@ from captum_tfa.scores.pairing import (
     same_dimensions,
 )
 from captum_tfa.scores.validate import validate
+
+if TYPE_CHECKING:
+    from captum_tfa.scores.by_group import InfluenceByGroup
 
 
 class ZeroGradientWarning(UserWarning):
@@ -65,7 +70,7 @@ class Score(nn.Module, ABC):
             better, as for a loss. ``None``: ``loss_fn``.
 
     Attributes:
-        loss_fn: as it was given; likewise ``output_fn``.
+        loss_fn: as it was given; likewise ``output_fn`` and ``measure_fn``.
         choice: which parameters count, as it was given.
         symmetric: whether a pair has the same score when its images change sides, as far as it
             depends on them alone.
@@ -102,6 +107,7 @@ class Score(nn.Module, ABC):
             self._measured.room = self._gradients.room  # one model: what one saw, both know
             self.symmetric = False
         self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
+        self.measure_fn = measure_fn
         self._warned = False
 
     def over_parts(self, compute: Callable[[Score], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -125,6 +131,29 @@ class Score(nn.Module, ABC):
             As many, constants.
         """
         return tests
+
+    def prepared_back(self, trains: StoredGradients) -> StoredGradients:
+        """``Kᵀ g_train``, for the same score from the test side; by default ``K`` is symmetric.
+
+        Args:
+            trains: gradients of training examples.
+        """
+        return self.prepared(trains)
+
+    def prepared_parts(
+        self, tests: StoredGradients, groups: Sequence[Collection[str]]
+    ) -> list[StoredGradients]:
+        """`prepared` of what each group of parameters holds of the test gradients.
+
+        Args:
+            tests: gradients of ``M`` test examples.
+            groups: names of parameters; none is in two groups.
+
+        Returns:
+            For each group ``K P_j g_test``, where ``P_j`` keeps the group. They add up to
+            `prepared`, which is linear.
+        """
+        return [self.prepared(tests.only(names)) for names in groups]
 
     @abstractmethod
     def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
@@ -158,7 +187,7 @@ class Score(nn.Module, ABC):
         if rows is None:
             train_squares = train_squares[:, None]
         if inner is None:  # not one parameter on which both losses depend
-            inner = torch.zeros_like(train_squares * test_squares)
+            inner = 0 * train_squares + torch.zeros_like(test_squares)
         self.check_squares(train_squares, "training")
         self.check_squares(test_squares, "test")
         return inner, train_squares, test_squares
@@ -242,11 +271,20 @@ class Score(nn.Module, ABC):
         Raises:
             ValueError: the loss does not say what a prediction is; see also `forward`.
         """
+        return ExampleLosses(self.loss_fn, self.output_fn).prediction(self.outputs(inputs))
+
+    @outside_inference_mode
+    def outputs(self, inputs: Inputs) -> Tensor:
+        """What the model says of images, ``[B, ...]``, without graph and hooks.
+
+        Args:
+            inputs: images ``[B, ...]``, or a tuple for models with several inputs.
+        """
         device = self._ready()
+        images = as_tensors(inputs, "inputs", device)
         losses = ExampleLosses(self.loss_fn, self.output_fn)
-        with model_lock(self.model), torch.no_grad(), in_own_precision(device.type):
-            outputs = self.model(*as_tensors(inputs, "inputs", device))
-            return losses.prediction(losses.outputs(outputs))
+        with plain_pass(self.model) as model, torch.no_grad(), in_own_precision(device.type):
+            return losses.outputs(model(*images))
 
     @outside_inference_mode
     def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> StoredGradients:
@@ -288,6 +326,62 @@ class Score(nn.Module, ABC):
         return self._gradients.apply(
             lambda gradients: self.of(gradients, tests, None), inputs, labels, differentiable
         )
+
+    def by_parameter(
+        self,
+        train_inputs: Inputs,
+        test_inputs: Inputs,
+        test_target: object = None,
+        train_target: object = None,
+        by_group: Grouping = "parameter",
+    ) -> InfluenceByGroup:
+        """What each parameter, or group of them, contributes to the score of every pair.
+
+        With ``K`` what stands between the gradients (such as ``H⁻¹``), group ``j`` contributes
+        ``c_j = ⟨g_train, K P_j g_test⟩``: what is read of the test gradient in the group. The
+        contributions add up to the score without its norms.
+
+        Args:
+            train_inputs: training images ``[N, ...]``, as in `forward`.
+            test_inputs: test images ``[Q, ...]``, each of which goes with every training image.
+            test_target: labels ``[Q, ...]`` or ``None``, as in `forward`.
+            train_target: labels ``[N, ...]`` or ``None``, likewise.
+            by_group: ``"parameter"``; ``"layer"``, the parameters that one module owns itself;
+                names of modules, each a group with all inside it; or groups by name, each a choice
+                of parameters as in `Score`. Each parameter that counts belongs to one group.
+
+        Returns:
+            Contributions ``[Q, N, G]`` with the groups' names, and the scores.
+
+        Raises:
+            TypeError: as `forward`, and for a ``by_group`` of the wrong kind.
+            ValueError: as `forward`, and for groups that overlap or leave a parameter out.
+            RuntimeError: as `forward`.
+        """
+        from captum_tfa.scores.by_group import by_parameter  # it knows scores of scores
+
+        return by_parameter(self, train_inputs, test_inputs, test_target, train_target, by_group)
+
+    def part_of(self, parameters: ParameterChoice) -> Score:
+        """What some of the parameters contribute, over the whole score's norms.
+
+        The parts of groups add up to the score, and their maps to its map.
+
+        Args:
+            parameters: which ones, as in `Score`: ``["layer4"]``.
+
+        Raises:
+            TypeError: as `Score`, likewise ``ValueError``.
+
+        Example::
+
+            >>> tfa = TrainingGradient(score.part_of(["layer4"]))
+            >>> tfa.attribute(train_image, label, test_image)
+        """
+        from captum_tfa.scores.part import PartOfScore
+        from captum_tfa.scores.sum_of_scores import changed
+
+        return changed(self, lambda score: PartOfScore(score, parameters))
 
     @outside_inference_mode
     def of_itself(self, train_inputs: Inputs, train_target: object = None) -> Tensor:
