@@ -225,12 +225,18 @@ class GradientEngine:
         leaves = [*record.left_to_autograd(), *chosen.items()]
         uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
         with told_of_freed_graphs():
-            terms, live = self._collector.terms(uses, record.trace.key, losses, differentiable)
+            terms, live = self._collector.terms(
+                uses, record.computed, record.trace.key, losses, differentiable
+            )
         kept.refuse(chosen, outside, terms.keys())
         shared = not all(term.separable for term in terms.values())
         if len(losses) == 1:  # shares nothing, but a batch would what is not made of images
             shared = not all(record.trace.is_of_images(use.output) for use in live)
         activations = [tensor for use in record.uses for tensor in use.inputs]
+        # Of a computed weight each example's gradient is formed.
+        activations += [
+            one.weight.expand(len(losses), *one.weight.shape) for one in record.computed
+        ]
         self.room.saw(inputs, activations, shared)
         drawn = random.changed()
         if drawn:

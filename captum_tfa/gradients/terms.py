@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
+from captum_tfa.gradients.computed import ComputedWeight
 from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
 from captum_tfa.gradients.rule import Products, Rule, StoredTerm, products_of
 from captum_tfa.gradients.uses import Use
@@ -139,6 +140,41 @@ class _Sum(_Formed):
         return total
 
 
+class _OfWeight:
+    """The gradients of the parameters that a computed weight was made of, found together.
+
+    They are handed out once each, one parameter after the other, and then not kept.
+    """
+
+    def __init__(self, term: Term, computed: ComputedWeight) -> None:
+        self.term, self._computed = term, computed
+        self._found: dict[tuple[bool, str], Tensor] = {}
+
+    def gradient(self, name: str) -> Tensor:
+        key = torch.is_grad_enabled(), name
+        if key not in self._found:
+            parts = self._computed.pulled_back(self.term.gradient())
+            self._found = {(key[0], part): gradient for part, gradient in parts.items()}
+        return self._found.pop(key)
+
+
+@dataclass(frozen=True)
+class _PulledBack(_Formed):
+    """A parameter's part in a weight that was computed from it."""
+
+    places: ClassVar[tuple[Place, ...]] = ()
+
+    name: str
+    of_weight: _OfWeight
+
+    @property
+    def separable(self) -> bool:
+        return self.of_weight.term.separable
+
+    def gradient(self) -> Tensor:
+        return self.of_weight.gradient(self.name)
+
+
 class _WholeGradient(Rule):
     """A parameter that autograd itself differentiates: its delta is its gradient."""
 
@@ -166,6 +202,7 @@ class TermCollector:
     def terms(
         self,
         uses: Sequence[Use],
+        computed: Sequence[ComputedWeight],
         trace: Hashable,
         losses: Tensor,
         differentiable: bool,
@@ -174,6 +211,7 @@ class TermCollector:
 
         Args:
             uses: what a forward pass recorded.
+            computed: the computed weights among what was used.
             trace: stands for what that pass did; ``None`` if it may lay out examples otherwise
                 the next time.
             losses: the losses of that pass, ``[B]``.
@@ -212,11 +250,12 @@ class TermCollector:
             else:
                 term = _separable(use, delta, len(losses), layout)
             found.setdefault(use.name, []).append(term)
-        terms = {
-            name: several[0] if len(several) == 1 else _Sum(tuple(several))
-            for name, several in found.items()
-        }
-        return terms, [use for use, _ in live]
+        for weight in computed:
+            if weight.name in found:
+                of_weight = _OfWeight(_added(found.pop(weight.name)), weight)
+                for name in weight.leaves:
+                    found.setdefault(name, []).append(_PulledBack(name, of_weight))
+        return {name: _added(terms) for name, terms in found.items()}, [use for use, _ in live]
 
     def _layouts_of(
         self, live: Sequence[tuple[Use, Tensor]], trace: Hashable, losses: Tensor
@@ -241,6 +280,10 @@ class TermCollector:
             if len(self._layouts) > _MOST_LAYOUTS:
                 self._layouts.popitem(last=False)
         return layouts
+
+
+def _added(terms: Sequence[Term]) -> Term:
+    return terms[0] if len(terms) == 1 else _Sum(tuple(terms))
 
 
 def _leading(use: Use) -> int:

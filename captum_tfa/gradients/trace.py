@@ -161,6 +161,11 @@ class Trace:
         known = self._known(tensor)
         return known is not None and known.of_images
 
+    def may_be_of_images(self, tensor: Tensor) -> bool:
+        """Whether a tensor was computed from images, or in a way that was not seen."""
+        known = self._known(tensor)
+        return known is None or known.of_images
+
     def _described(self, value: Any, call: Call) -> Hashable:
         """What an argument is, as far as the trace must tell; its tensors go into the call."""
         if isinstance(value, Tensor):
@@ -187,7 +192,8 @@ class Trace:
             if known.version != version:
                 self.lose()  # written to by a function that torch does not show
             return known.place
-        call.tensors.append((tensor, Origin(self._token, -1, False, version)))
+        # What has a graph and was not seen to be made may have been made of images.
+        call.tensors.append((tensor, Origin(self._token, -1, tensor.grad_fn is not None, version)))
         self.outside[id(tensor)] = tensor
         if tensor not in _numbers:
             _numbers[tensor] = next(_next_number)
