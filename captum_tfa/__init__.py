@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         GradDotScore,
         InfluenceByGroup,
         InfluenceScore,
+        PassForEachExampleWarning,
         TracInScore,
         ZeroGradientWarning,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "PassForEachExampleWarning",
     "ScoreInfluence",
     "SmoothGrad",
     "TracInScore",

@@ -49,6 +49,11 @@ class Term(Protocol):
         ...
 
     @property
+    def shared(self) -> bool:
+        """Whether it surely did not: deltas of zero leave it open."""
+        ...
+
+    @property
     def places(self) -> tuple[Place, ...]:
         """The uses that make up the term; none if their positions are shared by examples."""
         ...
@@ -71,6 +76,7 @@ class _Separable:
     """A use whose positions belong to one example each; all tensors are ``[B, r, ...]``."""
 
     separable: ClassVar[bool] = True
+    shared: ClassVar[bool] = False
 
     rule: Rule
     inputs: tuple[Tensor, ...]
@@ -112,6 +118,7 @@ class _Shared(_Formed):
     places: ClassVar[tuple[Place, ...]] = ()
 
     examples: tuple[_Separable, ...]
+    shared: bool
 
     def gradient(self) -> Tensor:
         return torch.cat([example.gradient() for example in self.examples])
@@ -126,6 +133,10 @@ class _Sum(_Formed):
     @property
     def separable(self) -> bool:
         return all(term.separable for term in self.terms)
+
+    @property
+    def shared(self) -> bool:
+        return any(term.shared for term in self.terms)
 
     @property
     def places(self) -> tuple[Place, ...]:
@@ -171,6 +182,10 @@ class _PulledBack(_Formed):
     def separable(self) -> bool:
         return self.of_weight.term.separable
 
+    @property
+    def shared(self) -> bool:
+        return self.of_weight.term.shared
+
     def gradient(self) -> Tensor:
         return self.of_weight.gradient(self.name)
 
@@ -197,7 +212,7 @@ class TermCollector:
     """
 
     def __init__(self) -> None:
-        self._layouts: OrderedDict[Hashable, list[Layout]] = OrderedDict()
+        self._layouts: OrderedDict[Hashable, list[tuple[Layout, bool]]] = OrderedDict()
 
     def terms(
         self,
@@ -233,19 +248,22 @@ class TermCollector:
             )
         layouts = self._layouts_of(live, trace, losses)
         shared = [
-            use for (use, _), layout in zip(live, layouts, strict=True) if layout is Layout.SHARED
+            use
+            for (use, _), (layout, _) in zip(live, layouts, strict=True)
+            if layout is Layout.SHARED
         ]
         each = [_deltas(loss, shared, differentiable) for loss in losses] if shared else []
         shared_deltas = iter(zip(*each, strict=True))
         found: dict[str, list[Term]] = {}
-        for (use, delta), layout in zip(live, layouts, strict=True):
+        for (use, delta), (layout, certain) in zip(live, layouts, strict=True):
             use.check_unchanged()
             if layout is Layout.SHARED:
                 term: Term = _Shared(
                     tuple(
                         _separable(use, _zero_if_none(one, delta), 1, Layout.EXAMPLE_FIRST)
                         for one in next(shared_deltas)
-                    )
+                    ),
+                    certain,
                 )
             else:
                 term = _separable(use, delta, len(losses), layout)
@@ -259,10 +277,11 @@ class TermCollector:
 
     def _layouts_of(
         self, live: Sequence[tuple[Use, Tensor]], trace: Hashable, losses: Tensor
-    ) -> list[Layout]:
+    ) -> list[tuple[Layout, bool]]:
+        """The layout of each use, and whether it is certain."""
         batch = len(losses)
         if batch == 1:
-            return [Layout.EXAMPLE_FIRST] * len(live)
+            return [(Layout.EXAMPLE_FIRST, True)] * len(live)
         pattern = (trace, *((use.name, type(use.rule), use.shape) for use, _ in live))
         if trace is not None and pattern in self._layouts:
             self._layouts.move_to_end(pattern)
@@ -274,12 +293,11 @@ class TermCollector:
             layout_of(delta, _zero_if_none(other, delta), weights, _leading(use))
             for (use, delta), other in zip(live, weighted, strict=True)
         ]
-        layouts = [layout for layout, _ in found]
         if trace is not None and all(certain for _, certain in found):
-            self._layouts[pattern] = layouts
+            self._layouts[pattern] = found
             if len(self._layouts) > _MOST_LAYOUTS:
                 self._layouts.popitem(last=False)
-        return layouts
+        return found
 
 
 def _added(terms: Sequence[Term]) -> Term:
