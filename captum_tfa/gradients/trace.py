@@ -20,7 +20,16 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_tfa.gradients.placement import BLANK, BY_SHAPE, CHANCE, HIDDEN, QUERIES, keeps_kind
+from captum_tfa.gradients.placement import (
+    BLANK,
+    BY_SHAPE,
+    CHANCE,
+    HIDDEN,
+    QUERIES,
+    keeps_kind,
+    of_first,
+)
+from captum_tfa.gradients.registry import RECORDED
 
 _MARK = "_captum_tfa_origin"
 
@@ -124,7 +133,8 @@ class Trace:
         made = [tensor for tensor in _tensors(result) if id(tensor) not in given]
         # A plain number that is read off an image is seen where it is used.
         if self._calls is not None and call.of_images and (made or written):
-            by_shape = BY_SHAPE.get(call.func)
+            # What has a rule keeps the rows of its first argument where they are.
+            by_shape = BY_SHAPE.get(call.func, of_first if call.func in RECORDED else None)
             if (
                 by_shape is None
                 or not by_shape(args, kwargs, self.is_of_images)
