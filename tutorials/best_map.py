@@ -413,8 +413,8 @@ rival_best = next(name for name in rival_ranked if name not in CONTROLS)
 same = (rival_pairs.pool == everything.pool).flatten(1).all(1).float().mean()
 page.say(
     f"## Another score\n\n`{run.score}` in the place of grad-cos: net of each map as above, in "
-    f"parts of the mean score of whole images ({rival_whole:.3f}). Its pairs are those of grad-cos in "
-    f"{same:.0%} of cases. Best: {rival_best}."
+    f"parts of the mean score of whole images ({rival_whole:.3f}). Its pairs are those of grad-cos "
+    f"in {same:.0%} of cases. Best: {rival_best}."
 )
 page.table(
     ["map", "net, grad-cos", f"net, {run.score}", f"{rival_best} − map", "map − centre"],

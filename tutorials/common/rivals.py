@@ -65,6 +65,14 @@ def score_named(
     return InfluenceScore(model, curvature, loss_fn=loss_fn)
 
 
+def unkept_score(name: str, model: nn.Module, train: Dataset[Any], fitted: int) -> Score:
+    """As `score_named`, for a network that is looked at once: its curvature is not kept."""
+    if name in SCORES:
+        return SCORES[name](model)
+    most = min(fitted, len(train))  # type: ignore[arg-type]
+    return InfluenceScore(model, fit_curvature(model, train, max_examples=most))
+
+
 def score_of_pairs(
     name: str, model: nn.Module, train: Pictures, run: Namespace, seed: int | None = None
 ) -> Score:
