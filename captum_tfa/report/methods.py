@@ -20,7 +20,7 @@ image the proponent, or the opponent, that it is; that part is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -208,3 +208,20 @@ def choose(name: str | None, of_layer: bool) -> Method:
             "leave out one of them"
         )
     return OF_LAYER
+
+
+def choose_all(names: str | Sequence[str] | None, of_layer: bool) -> tuple[Method, ...]:
+    """The methods of one name or of several, in their order.
+
+    Raises:
+        ValueError: As `choose`; or no name, or one twice.
+    """
+    if names is None or isinstance(names, str):
+        return (choose(names, of_layer),)
+    given = list(names)
+    if not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"method is {given!r}; it must be one name or several different ones of "
+            f"{', '.join(METHODS)}"
+        )
+    return tuple(choose(name, of_layer) for name in given)

@@ -48,6 +48,10 @@ class InnerProduct(Score):
         """``K g`` of the examples on the other side."""
         return self.score.prepared(tests)
 
+    def prepared_back(self, trains: StoredGradients) -> StoredGradients:
+        """``Kᵀ g``."""
+        return self.score.prepared_back(trains)
+
     def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``c ⟨g_train, K g_test⟩``, and 0 where a gradient is zero."""
         inner, squares, test_squares = self.compared(train, tests, rows)
