@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         TrainingIntegratedGradients,
         TrainingOcclusion,
     )
-    from captum_tfa.influence import ScoreInfluence
+    from captum_tfa.influence import ScoreInfluence, learn_weights
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         GradDotScore,
         InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
         TracInScore,
         ZeroGradientWarning,
     )
@@ -43,6 +44,7 @@ __all__ = [
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "ParameterWeights",
     "ScoreInfluence",
     "TracInScore",
     "TrainingGradCos",
@@ -54,6 +56,7 @@ __all__ = [
     "ZeroGradientWarning",
     "__version__",
     "explain",
+    "learn_weights",
     "validate",
 ]
 

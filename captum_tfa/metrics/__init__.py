@@ -1,5 +1,6 @@
 """Numbers that say whether maps and rankings are right."""
 
+from captum_tfa.metrics.attribute_recall import attribute_recall
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -121,6 +122,7 @@ __all__ = [
     "TwoCues",
     "area",
     "as_many_at_random",
+    "attribute_recall",
     "centre_weighted",
     "compare",
     "compare_maps",

@@ -42,6 +42,7 @@ class InnerProduct(Score):
         self._gradients, self._measured = score._gradients, score._measured
         self.symmetric = False
         self.score, self.scale = score, scale
+        self.weights = score.weights
 
     def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``K g`` of the examples on the other side."""
