@@ -40,6 +40,7 @@ class InnerProduct(Score):
     def __init__(self, score: Score, scale: float = 1.0) -> None:
         super().__init__(score.model, score.loss_fn, score.output_fn, score.choice)
         self._gradients, self._measured = score._gradients, score._measured
+        self.measure_fn = score.measure_fn
         self.symmetric = False
         self.score, self.scale = score, scale
         self.weights = score.weights

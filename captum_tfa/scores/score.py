@@ -25,12 +25,11 @@ from captum_tfa.gradients.modes import in_own_precision
 from captum_tfa.gradients.plain_pass import plain_pass
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
+from captum_tfa.scores.distinct_tests import DistinctTests
 from captum_tfa.scores.groups import Grouping
 from captum_tfa.scores.pairing import (
     Inputs,
     as_tensors,
-    distinct,
-    label_rows,
     labels_for,
     matched,
     same_dimensions,
@@ -72,7 +71,7 @@ class Score(nn.Module, ABC):
             better, as for a loss. ``None``: ``loss_fn``.
 
     Attributes:
-        loss_fn: as it was given; likewise ``output_fn``.
+        loss_fn: as it was given; likewise ``output_fn`` and ``measure_fn``.
         choice: which parameters count, as it was given.
         symmetric: whether a pair has the same score when its images change sides, as far as it
             depends on them alone.
@@ -108,8 +107,10 @@ class Score(nn.Module, ABC):
         if measure_fn is not None:
             measures = ExampleLosses(measure_fn, output_fn, "measure_fn")
             self._measured = GradientEngine(model, measures, parameters)
+            self._measured.room = self._gradients.room  # one model: what one saw, both know
             self.symmetric = False
         self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
+        self.measure_fn = measure_fn
         self._warned = False
 
     def over_parts(self, compute: Callable[[Score], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -232,8 +233,8 @@ class Score(nn.Module, ABC):
         same_dimensions(given, train, "test_inputs")
         test = [matched(tensor, batch, "test_inputs") for tensor in given]
         labels = labels_for(batch, test_target, "test_target", device)
-        tests, rows = self.distinct_tests(test, labels, {})
-        return self.paired(train, train_target, tests, rows)
+        tests = DistinctTests(test, labels)
+        return self.paired(train, train_target, *self.gradients_of(tests, tests.rows))
 
     def paired(
         self, train_inputs: Inputs, train_target: object, tests: StoredGradients, rows: Tensor
@@ -243,7 +244,7 @@ class Score(nn.Module, ABC):
         Args:
             train_inputs: as in `forward`, likewise ``train_target``.
             train_target: labels ``[B, ...]`` or ``None``.
-            tests: gradients of ``M`` test examples, from `distinct_tests` or `test_gradients`.
+            tests: gradients of ``M`` test examples, from `gradients_of` or `test_gradients`.
             rows: which of them goes with each training example, ``[B]``.
 
         Returns:
@@ -299,8 +300,9 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(test_inputs, "test_inputs", device)
         labels = labels_for(len(inputs[0]), test_target, "test_target", device, "test examples")
-        tests, rows = self.distinct_tests(inputs, labels, {})
-        return tests.select(rows)
+        tests = DistinctTests(inputs, labels)
+        gradients, rows = self.gradients_of(tests, tests.rows)
+        return gradients.select(rows)
 
     @outside_inference_mode
     def against(
@@ -414,50 +416,41 @@ class Score(nn.Module, ABC):
         labels = labels_for(len(inputs[0]), train_target, "train_target", device)
         return self._gradients.apply(self.of_same, inputs, labels)
 
-    def distinct_tests(
-        self,
-        test: Sequence[Tensor],
-        labels: Tensor | None,
-        known: dict[bytes, StoredGradients],
+    def gradients_of(
+        self, tests: DistinctTests, rows: Sequence[int]
     ) -> tuple[StoredGradients, Tensor]:
-        """The gradients of the distinct ones among test examples, `prepared`.
+        """The gradients of some distinct test examples, `prepared`.
 
         Args:
-            test: the model's input tensors, each ``[B, ...]``.
-            labels: their labels ``[B, ...]``, or ``None``.
-            known: gradients that need not be computed again, by what the test example consists
-                of; brought up to date. Only valid as long as the model does not change.
+            tests: the test examples of a call; what is computed is kept there until others are
+                asked for.
+            rows: which of them each training example goes with, ``B`` numbers.
 
         Returns:
             Gradients of ``M`` test examples, and which of them each row is, ``[B]``.
         """
         self._ready()
-        columns = [*test] if labels is None else [*test, labels]
-        first, rows, contents = distinct(columns)
-        new = [
-            index for index, content in zip(first, contents, strict=True) if content not in known
-        ]
+        wanted = list(dict.fromkeys(rows))
+        new = [number for number in wanted if number not in tests.known]
         if new:
-            computed = self._measured.of_tests(
-                [tensor[new].detach() for tensor in test], label_rows(labels, new)
-            )
+            labels = None if tests.labels is None else tests.labels[new]
+            computed = self._measured.of_tests([tensor[new] for tensor in tests.images], labels)
             with torch.no_grad():
-                known.update(
-                    (contents[rows[index]], self.prepared(one))
-                    for index, one in zip(new, computed, strict=True)
-                )
-        for content in set(known).difference(contents):
-            del known[content]
-        tests = StoredGradients.joined([known[content] for content in contents])
-        return tests, torch.tensor(rows, device=tests.squares.device)
+                prepared = list(map(self.prepared, computed))
+            tests.known.update(zip(new, prepared, strict=True))
+        for number in set(tests.known).difference(wanted):
+            del tests.known[number]
+        gradients = StoredGradients.joined([tests.known[number] for number in wanted])
+        place = {number: index for index, number in enumerate(wanted)}
+        index = [place[number] for number in rows]
+        return gradients, torch.tensor(index, device=gradients.squares.device)
 
-    def rows_that_fit(self, memory: int, most: int) -> int:
-        """How many examples' differentiable scores fit in so many bytes, as far as is known.
+    def rows_at_once(self, train_inputs: Sequence[Tensor]) -> int:
+        """How many training examples like these, each ``[B, ...]``, a map is made of at once.
 
-        1 before any score has been computed, and for models some of whose parameters need a pass
-        of their own for each example of a batch.
+        1 for models some of whose parameters need a pass of their own for each example of a batch.
         """
-        return self._gradients.rows_that_fit(memory, most)
+        return self._gradients.room.with_graph(train_inputs)
 
     def _ready(self) -> torch.device:
         """The model's device, once it is known that the model can be scored."""

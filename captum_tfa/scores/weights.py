@@ -16,10 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from captum_tfa.scores.groups import Groups
-from captum_tfa.scores.pairing import Inputs, distinct
+from captum_tfa.scores.pairing import Inputs
 
 _FORMAT, _VERSION = "captum_tfa.weights", 1
 
@@ -159,14 +157,14 @@ def query_hashes(inputs: Inputs) -> list[str]:
         inputs: images ``[Q, ...]``, or a tuple for models with several inputs.
     """
     columns = inputs if isinstance(inputs, tuple | list) else (inputs,)
-    plain = [_in_one_precision(column) for column in columns]
-    _, rows, contents = distinct(plain)
-    hashes = [hashlib.sha256(content).hexdigest()[:16] for content in contents]
-    return [hashes[row] for row in rows]
-
-
-def _in_one_precision(column: Tensor) -> Tensor:
-    return column.float() if column.is_floating_point() else column
+    digests = [hashlib.sha256() for _ in columns[0]]
+    for column in columns:
+        whole = column.detach().cpu()
+        whole = whole.float() if whole.is_floating_point() else whole  # whatever its precision
+        for digest, row in zip(digests, whole, strict=True):
+            digest.update(repr(tuple(row.shape)).encode())
+            digest.update(row.contiguous().numpy().tobytes())
+    return [digest.hexdigest()[:16] for digest in digests]
 
 
 def _content(path: Path) -> dict[str, Any] | None:
