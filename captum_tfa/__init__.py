@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         TrainingIntegratedGradients,
         TrainingOcclusion,
     )
-    from captum_tfa.influence import ScoreInfluence
+    from captum_tfa.influence import ScoreInfluence, learn_weights
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         GradDotScore,
         InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
         TracInScore,
         ZeroGradientWarning,
     )
@@ -44,6 +45,7 @@ __all__ = [
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "ParameterWeights",
     "ScoreInfluence",
     "SmoothGrad",
     "TracInScore",
@@ -56,6 +58,7 @@ __all__ = [
     "ZeroGradientWarning",
     "__version__",
     "explain",
+    "learn_weights",
     "validate",
 ]
 

@@ -12,6 +12,8 @@ from captum_tfa.scores.sum_of_scores import SumOfScores
 from captum_tfa.scores.tracin import TracInScore
 from captum_tfa.scores.turned_round import TurnedRound, other_side
 from captum_tfa.scores.validate import validate
+from captum_tfa.scores.weighted import WeightedScore
+from captum_tfa.scores.weights import ParameterWeights
 
 __all__ = [
     "EnsembleScore",
@@ -20,11 +22,13 @@ __all__ = [
     "InfluenceByGroup",
     "InfluenceScore",
     "InnerProduct",
+    "ParameterWeights",
     "PartOfScore",
     "Score",
     "SumOfScores",
     "TracInScore",
     "TurnedRound",
+    "WeightedScore",
     "ZeroGradientWarning",
     "norm_held",
     "other_side",
