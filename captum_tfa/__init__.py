@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_tfa.attr import (
+        IntegratedXtrAIn,
         LayerTrainingGradCos,
         LayerTrainingGradDot,
         LayerTrainingGradient,
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
         TrainingGradientXInput,
         TrainingIntegratedGradients,
         TrainingOcclusion,
+        Xstep,
+        XtrAIn,
+        XtrAInPlus,
     )
     from captum_tfa.influence import ScoreInfluence
     from captum_tfa.report import Explanation
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
         ZeroGradientWarning,
     )
     from captum_tfa.scores.validate import validate
+    from captum_tfa.trajectory import Trajectory, TrajectoryRecorder
 
 __version__ = "0.1.0"
 
@@ -38,6 +43,7 @@ __all__ = [
     "GradCosScore",
     "GradDotScore",
     "InfluenceScore",
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
@@ -49,6 +55,11 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Trajectory",
+    "TrajectoryRecorder",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
     "explain",
@@ -56,7 +67,7 @@ __all__ = [
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,11 @@
 """Maps: which parts of a training image, or of a layer of it, make a score what it is."""
 
+from captum_tfa.attr.along_training import (
+    IntegratedXtrAIn,
+    Xstep,
+    XtrAIn,
+    XtrAInPlus,
+)
 from captum_tfa.attr.layer_training_grad_cos import LayerTrainingGradCos
 from captum_tfa.attr.layer_training_grad_dot import LayerTrainingGradDot
 from captum_tfa.attr.layer_training_gradient import LayerTrainingGradient
@@ -11,6 +17,7 @@ from captum_tfa.attr.training_integrated_gradients import TrainingIntegratedGrad
 from captum_tfa.attr.training_occlusion import TrainingOcclusion
 
 __all__ = [
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
@@ -20,4 +27,7 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
 ]
