@@ -2,6 +2,7 @@
 
 from captum_tfa.attr.along_training import (
     IntegratedXtrAIn,
+    LearnedFrom,
     Xstep,
     XtrAIn,
     XtrAInPlus,
@@ -21,6 +22,7 @@ __all__ = [
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
     "TrainingGradCos",
     "TrainingGradDot",
     "TrainingGradient",

@@ -1,5 +1,6 @@
 """Numbers that say whether maps and rankings are right."""
 
+from captum_tfa.metrics.clean_score import clean_score, clean_score_chance, sharpened
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -122,6 +123,8 @@ __all__ = [
     "area",
     "as_many_at_random",
     "centre_weighted",
+    "clean_score",
+    "clean_score_chance",
     "compare",
     "compare_maps",
     "contiguous_random",
@@ -170,6 +173,7 @@ __all__ = [
     "share_of_positive_inside",
     "share_of_same_class",
     "share_of_top_inside",
+    "sharpened",
     "shown_classes",
     "some_of_class",
     "spearman",

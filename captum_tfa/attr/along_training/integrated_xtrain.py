@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Generator, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,6 +28,7 @@ from captum_tfa.attr.along_training.walk import (
     Attributions,
     needs_two_states,
 )
+from captum_tfa.attr.along_training.way import points_between
 from captum_tfa.trajectory import Trajectory
 
 Contributions = dict[str, Tensor]
@@ -85,7 +85,7 @@ class IntegratedXtrAIn(AlongTraining):
         ]
         everyone = torch.arange(question.batch, device=question.inputs[0].device)
         entered: dict[int, Responses] = {}
-        for state, weight in self._points(before, after):
+        for state, weight in points_between(self.model, before, after, self.n_steps):
             with model.at(state), torch.enable_grad():
                 for number, rows in enumerate(everyone.split(at_once or question.batch)):
                     outputs, responses = first_responses(model, found, question, rows)
@@ -162,21 +162,6 @@ class IntegratedXtrAIn(AlongTraining):
                     **{name: torch.stack([one[name] for one in others]) for name in others[0]},
                 }
 
-    def _points(
-        self, before: Mapping[str, Tensor], after: Mapping[str, Tensor]
-    ) -> Generator[tuple[dict[str, Tensor], float], None, None]:
-        """States on the way from one to the next, with the weight of each."""
-        parameters = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
-        for place, weight in zip(*np.polynomial.legendre.leggauss(self.n_steps), strict=True):
-            part = float(place + 1) / 2
-            state = {
-                name: torch.lerp(before[name].to(tensor), tensor, part)
-                if name in parameters
-                else tensor
-                for name, tensor in after.items()
-            }
-            yield state, float(weight) / 2
-
     def _of_row(
         self,
         model: Opened,
@@ -193,7 +178,7 @@ class IntegratedXtrAIn(AlongTraining):
         features = [tensor.new_zeros(1, tensor[0].numel()) for tensor in question.inputs]
         others: Contributions = {}
         entered: Responses | None = None
-        for point, weight in self._points(before, after):
+        for point, weight in points_between(self.model, before, after, self.n_steps):
             with model.at(point, requires_grad=True), torch.enable_grad():
                 outputs, responses = first_responses(model, found, question, rows)
                 entered = responses if entered is None else entered
