@@ -39,27 +39,28 @@ class FeatureParts:
         """Which numbers ``[B, size]`` have a part other than zero at all."""
         return (entering.flatten(1) != 0) & self._changed(entering)
 
-    def add_single(self, response: Tensor, entering: Tensor, places: Tensor, sign: int) -> None:
+    def add_single(
+        self, response: Tensor, values: Tensor, places: Tensor, shape: torch.Size
+    ) -> None:
         """Adds the part of one number to each response, in place.
 
         Args:
             response: ``z [k, ...]``.
-            entering: what enters for each of them, ``[k, ...]``.
-            places: which number of it, ``[k]``.
-            sign: 1, or -1 to take it away.
+            values: the numbers, ``[k]``.
+            places: which numbers they are of those that enter for a row, ``[k]``.
+            shape: of what enters, without the batch.
         """
-        values = sign * entering.flatten(1).gather(1, places[:, None])  # [k, 1]
         rows = torch.arange(len(response), device=response.device)
         if isinstance(self.layer, nn.Linear):
-            width = entering.shape[-1]
-            parts = self.change.T[places % width] * values
+            width = shape[-1]
+            parts = self.change.T[places % width] * values[:, None]
             response.view(len(response), -1, response.shape[-1])[rows, places // width] += parts
         elif self.layer.padding_mode != "zeros":  # a number may come at several places
-            alone = torch.zeros_like(entering)
-            alone.view(len(alone), -1)[rows, places] = values[:, 0]
+            alone = response.new_zeros(len(response), *shape)
+            alone.view(len(alone), -1)[rows, places] = values
             response += self.of(alone)
         else:
-            self._add_convolved(response, entering, places, values)
+            self._add_convolved(response, values, places, shape[1:])
 
     def _changed(self, entering: Tensor) -> Tensor:
         """``[size]``: whether the weights of each number changed."""
@@ -87,10 +88,10 @@ class FeatureParts:
         return self._dense.flatten(2).permute(1, 2, 0)  # [C, K, O]
 
     def _add_convolved(
-        self, response: Tensor, entering: Tensor, places: Tensor, values: Tensor
+        self, response: Tensor, values: Tensor, places: Tensor, sizes: torch.Size
     ) -> None:
         """Each number reaches one place of the response for each place of the kernel, or none."""
-        sizes, outs = entering.shape[2:], response.shape[2:]
+        outs = response.shape[2:]
         kernel, stride = self.layer.kernel_size, self.layer.stride
         dilation = self.layer.dilation
         before = _padding_before(self.layer)
@@ -109,7 +110,7 @@ class FeatureParts:
             inside &= (way % stride[axis] == 0) & (at >= 0) & (at < outs[axis])
             reached = reached * outs[axis] + at
         rows, which = inside.nonzero(as_tuple=True)
-        parts = self._kernels[channels[rows], which] * values[rows]
+        parts = self._kernels[channels[rows], which] * values[rows, None]
         response.view(*response.shape[:2], -1)[rows, :, reached[rows, which]] += parts
 
 

@@ -143,10 +143,13 @@ def _perturbed(
     numbers = sum(tensor[0].numel() for tensor in (*question.inputs, response))
     size = at_once or max(1, min(_MOST_AT_ONCE, _NUMBERS_AT_ONCE // numbers))
     for rows, units in (chunk.unbind(1) for chunk in pairs.split(size)):
-        instead = {other: _told(z[rows]) for other, (_, z) in responses.items()}
+        others = (item for item in responses.items() if item[0] != name)
+        instead = {other: _told(z[rows]) for other, (_, z) in others}
         changed = response[rows].contiguous()
         if groups is None:
-            own.add_single(changed, entering[rows], places[units], sign)
+            at = places[units]
+            values = sign * entering.flatten(1)[rows, at]
+            own.add_single(changed, values, at, entering.shape[1:])
         else:
             alone = torch.zeros_like(entering[rows])
             inside = groups[rows] == units[:, None]
