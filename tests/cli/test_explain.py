@@ -19,7 +19,7 @@ from captum_tfa.report import arguments
 from captum_tfa.report.methods import METHODS
 from tests.cli.conftest import FACTORY, Home, write_picture
 
-FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
 
 def read(folder: Path) -> dict[str, object]:
