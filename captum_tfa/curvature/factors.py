@@ -163,7 +163,7 @@ def _windows(
     seen = seen.permute(2, 3, *within, 0, 1, *places)
     inputs = seen.shape[1 : 2 + spatial].numel()
     positions = repeats * math.prod(counts)
-    found = seen.new_empty(geometry.groups, inputs + with_bias, batch, positions)
+    found: Tensor = seen.new_empty(geometry.groups, inputs + with_bias, batch, positions)
     found[:, :inputs].view(seen.shape).copy_(seen)
     found[:, inputs:] = 1
     return found
