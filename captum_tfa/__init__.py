@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_tfa.attr import (
+        IntegratedXtrAIn,
         LayerTrainingGradCos,
         LayerTrainingGradDot,
         LayerTrainingGradient,
+        LearnedFrom,
         SmoothGrad,
         TrainingGradCos,
         TrainingGradDot,
@@ -17,8 +19,11 @@ if TYPE_CHECKING:
         TrainingGradientXInput,
         TrainingIntegratedGradients,
         TrainingOcclusion,
+        Xstep,
+        XtrAIn,
+        XtrAInPlus,
     )
-    from captum_tfa.influence import ScoreInfluence
+    from captum_tfa.influence import ScoreInfluence, learn_weights
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
@@ -27,11 +32,13 @@ if TYPE_CHECKING:
         GradDotScore,
         InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
         PassForEachExampleWarning,
         TracInScore,
         ZeroGradientWarning,
     )
     from captum_tfa.scores.validate import validate
+    from captum_tfa.trajectory import Trajectory, TrajectoryRecorder
 
 __version__ = "0.1.0"
 
@@ -42,9 +49,12 @@ __all__ = [
     "GradDotScore",
     "InfluenceByGroup",
     "InfluenceScore",
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
+    "ParameterWeights",
     "PassForEachExampleWarning",
     "ScoreInfluence",
     "SmoothGrad",
@@ -55,14 +65,20 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Trajectory",
+    "TrajectoryRecorder",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
     "explain",
+    "learn_weights",
     "validate",
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,8 @@ from captum_tfa.scores.sum_of_scores import SumOfScores
 from captum_tfa.scores.tracin import TracInScore
 from captum_tfa.scores.turned_round import TurnedRound, other_side
 from captum_tfa.scores.validate import validate
+from captum_tfa.scores.weighted import WeightedScore
+from captum_tfa.scores.weights import ParameterWeights
 
 __all__ = [
     "EnsembleScore",
@@ -21,12 +23,14 @@ __all__ = [
     "InfluenceByGroup",
     "InfluenceScore",
     "InnerProduct",
+    "ParameterWeights",
     "PartOfScore",
     "PassForEachExampleWarning",
     "Score",
     "SumOfScores",
     "TracInScore",
     "TurnedRound",
+    "WeightedScore",
     "ZeroGradientWarning",
     "norm_held",
     "other_side",
