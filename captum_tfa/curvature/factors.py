@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.curvature.precision import summable
 from captum_tfa.gradients.rules.convolution import ConvolutionWeight, Geometry
 from captum_tfa.gradients.rules.linear import LinearWeight
 from captum_tfa.gradients.rules.sums import ChannelSum, LastDimensionsSum
@@ -72,7 +73,7 @@ class Layer:
             )
         found = [_factors(place, self.bias is not None) for place in terms[self.weight].places]
         activations, deltas = zip(*found, strict=True)
-        return _joined(activations), _joined(deltas)
+        return summable(_joined(activations)), summable(_joined(deltas))
 
 
 def layer_of(weight: str, terms: Mapping[str, Term]) -> Layer | None:
@@ -163,7 +164,7 @@ def _windows(
     seen = seen.permute(2, 3, *within, 0, 1, *places)
     inputs = seen.shape[1 : 2 + spatial].numel()
     positions = repeats * math.prod(counts)
-    found = seen.new_empty(geometry.groups, inputs + with_bias, batch, positions)
+    found: Tensor = seen.new_empty(geometry.groups, inputs + with_bias, batch, positions)
     found[:, :inputs].view(seen.shape).copy_(seen)
     found[:, inputs:] = 1
     return found
