@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         InfluenceByGroup,
         InfluenceScore,
         ParameterWeights,
+        RepresenterScore,
         TracInScore,
         ZeroGradientWarning,
     )
@@ -46,6 +47,7 @@ __all__ = [
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
     "ParameterWeights",
+    "RepresenterScore",
     "ScoreInfluence",
     "SmoothGrad",
     "TracInScore",

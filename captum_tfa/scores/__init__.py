@@ -7,6 +7,7 @@ from captum_tfa.scores.grad_dot import GradDotScore
 from captum_tfa.scores.influence import InfluenceScore
 from captum_tfa.scores.inner_product import InnerProduct, norm_held
 from captum_tfa.scores.part import PartOfScore
+from captum_tfa.scores.representer import RepresenterScore
 from captum_tfa.scores.score import Score, ZeroGradientWarning
 from captum_tfa.scores.sum_of_scores import SumOfScores
 from captum_tfa.scores.tracin import TracInScore
@@ -24,6 +25,7 @@ __all__ = [
     "InnerProduct",
     "ParameterWeights",
     "PartOfScore",
+    "RepresenterScore",
     "Score",
     "SumOfScores",
     "TracInScore",
