@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_tfa.attr import (
+        IntegratedXtrAIn,
         LayerTrainingGradCos,
         LayerTrainingGradDot,
         LayerTrainingGradient,
+        LearnedFrom,
         SmoothGrad,
         TrainingGradCos,
         TrainingGradDot,
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
         TrainingGradientXInput,
         TrainingIntegratedGradients,
         TrainingOcclusion,
+        Xstep,
+        XtrAIn,
+        XtrAInPlus,
     )
     from captum_tfa.influence import ScoreInfluence, learn_weights
     from captum_tfa.report import Explanation
@@ -33,6 +38,7 @@ if TYPE_CHECKING:
         ZeroGradientWarning,
     )
     from captum_tfa.scores.validate import validate
+    from captum_tfa.trajectory import Trajectory, TrajectoryRecorder
 
 __version__ = "0.1.0"
 
@@ -43,9 +49,11 @@ __all__ = [
     "GradDotScore",
     "InfluenceByGroup",
     "InfluenceScore",
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
     "ParameterWeights",
     "RepresenterScore",
     "ScoreInfluence",
@@ -57,6 +65,11 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Trajectory",
+    "TrajectoryRecorder",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
     "explain",
@@ -65,7 +78,7 @@ __all__ = [
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

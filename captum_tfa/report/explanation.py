@@ -165,3 +165,9 @@ class Explanation:
         from captum_tfa.report.saving import save
 
         return save(self, directory)
+
+    def _repr_html_(self) -> str:
+        """The report, as a notebook shows it."""
+        from captum_tfa.report.page import in_notebook
+
+        return in_notebook(self)

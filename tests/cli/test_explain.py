@@ -16,10 +16,10 @@ from torch import nn
 from captum_tfa.cli import explain
 from captum_tfa.cli.main import main
 from captum_tfa.report import arguments
-from captum_tfa.report.methods import METHODS
+from captum_tfa.report.methods import DEFAULT, METHODS
 from tests.cli.conftest import FACTORY, Home, write_picture
 
-FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
 
 def read(folder: Path) -> dict[str, object]:
@@ -314,8 +314,31 @@ def test_a_curvature_is_fitted_once_and_kept(
     for one, other in zip(first["proponents"], second["proponents"], strict=True):  # type: ignore[call-overload]
         assert one["index"] == other["index"]
         assert one["score"] == pytest.approx(other["score"], rel=1e-4)
-    line = refused(home, capsys, "give both, or none", curvature="kept.safetensors", out="third")
-    assert "--score influence" in line
+    refused(
+        home,
+        capsys,
+        "--curvature belongs to --score influence, not grad-cos",
+        score="grad-cos",
+        curvature="kept.safetensors",
+        out="third",
+    )
+
+
+def test_without_a_score_curvature_is_fitted_and_that_is_told(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = "curvature is fitted to 8 of them first; --score grad-cos does without"
+    assert main(home.arguments(curvature="kept.safetensors")) == 0
+    told = capsys.readouterr()
+    assert fitted in told.out
+    assert "ekfac" in told.err  # a progress bar
+    settings = read(home.folder / "why")["settings"]
+    assert settings["score"] == "influence (cos)"  # type: ignore[index]
+    assert settings["method"] == DEFAULT  # type: ignore[index]
+    assert main(home.arguments(curvature="kept.safetensors", out="again")) == 0
+    assert fitted not in capsys.readouterr().out
+    assert main(home.arguments(score="grad-cos", out="third")) == 0
+    assert fitted not in capsys.readouterr().out
 
 
 def test_a_curvature_of_another_model_is_refused(
