@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         XtrAInPlus,
     )
     from captum_tfa.influence import ScoreInfluence, learn_weights
-    from captum_tfa.report import Explanation
+    from captum_tfa.report import Explanation, draw_weights, explain_parts
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
         EnsembleScore,
@@ -72,7 +72,9 @@ __all__ = [
     "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
+    "draw_weights",
     "explain",
+    "explain_parts",
     "learn_weights",
     "validate",
 ]
