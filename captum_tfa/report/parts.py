@@ -114,7 +114,7 @@ def explain_parts(
             ``["layer1", "layer2", ...]``.
         k: How many training images, at least 1.
         proponents: Whether the highest scores, or the lowest.
-        method: The map, as for `explain`. None: "occlusion".
+        method: The map, as for `explain`. None: its default.
         nt_samples: As for `explain`.
         noise_level: As for `explain`.
         batch_size: Training images at once.
