@@ -66,7 +66,7 @@ def draw_parts(explained: ExplainedParts) -> Figure:
         bar_axes = figure.add_axes((0.925, 0.12, 0.012, top - 0.2)) if row == 0 else None
         if bar_axes is not None:
             bar = figure.colorbar(ScalarMappable(scale, _colours(scale)), cax=bar_axes)
-            ends = ["0", "most"] if scale.vmin == 0 else ["against", "0", "for"]
+            ends = ["0", "most"] if scale.vmin == 0 else ["lowers", "0", "raises"]
             low, high = float(scale.vmin or 0), float(scale.vmax or 0)
             bar.set_ticks([low, high] if scale.vmin == 0 else [low, 0, high])
             bar.set_ticklabels(ends, fontsize=8, color=_INK)
