@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from captum_tfa import TracInScore, Trajectory
+from captum_tfa import TracInScore, Trajectory, XtrAIn
 from tests.trajectory.test_state_files import Hostile
 
 
@@ -50,8 +50,6 @@ def test_two_states_are_held_at_most() -> None:
         return state
 
     trajectory = Trajectory([lambda n=n: read(n) for n in range(6)])  # type: ignore[misc]
-    from captum_tfa import XtrAIn
-
     model = nn.Linear(3, 2)
     XtrAIn(model, trajectory).attribute(torch.ones(1, 3), 1)
     assert len(alive) == 6
