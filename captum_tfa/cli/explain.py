@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import webbrowser
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
 from captum_tfa.report import Explanation, TrainingExample, explain
 from captum_tfa.report.arguments import WITH_CURVATURE, with_curvature
-from captum_tfa.report.saving import try_destination
+from captum_tfa.report.saving import FIGURE, REPORT, try_destination
 from captum_tfa.scores import InfluenceScore
 
 # Training images that are tried out, to see whether model, weights and pictures fit together.
@@ -64,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             options.nt_samples,
             score=score,
-            method=options.method,
+            method=_methods(options.method),
             layer=options.layer,
             loss_fn=None if isinstance(score, InfluenceScore) else loss_fn,
             batch_size=options.batch_size,
@@ -73,8 +75,16 @@ def run(options: argparse.Namespace) -> None:
             show_progress=True,
         )
     )
+    explanation = replace(explanation, test_file=options.image, command=options.command_line)
     saved = save(explanation, options.out)
     say(f"\n{options.image}: {summary(explanation)}\n\n{saved}")
+    if options.open:
+        show(options.out)
+
+
+def _methods(names: str | None) -> str | list[str] | None:
+    """The methods of ``--method``, with commas between them."""
+    return names.split(",") if names is not None and "," in names else names
 
 
 def _score(
@@ -169,7 +179,21 @@ def save(explanation: Explanation, out: str) -> str:
     """
     with as_user_error(OSError):
         folder = explanation.save(out)
-    return f"figure: {folder / 'figure.png'}\nnumbers and maps: beside it in {folder}"
+    return (
+        f"report: {folder / REPORT}\nfigure: {folder / FIGURE}\n"
+        f"numbers and maps: beside them in {folder}"
+    )
+
+
+def show(out: str) -> None:
+    """Opens the report in the user's browser, or says that there is none."""
+    report = Path(out).expanduser().resolve() / REPORT
+    try:
+        shown = webbrowser.open(report.as_uri())
+    except webbrowser.Error:
+        shown = False
+    if not shown:
+        say(f"no browser can be opened from here; open {report} yourself")
 
 
 def _workers(device: torch.device, training_set: Dataset[Any]) -> int:

@@ -7,6 +7,7 @@ errors of spelling come at once.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -56,7 +57,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            options = _parser().parse_args(argv)
+            given = sys.argv[1:] if argv is None else list(argv)
+            options = _parser().parse_args(given)
+            options.command_line = shlex.join(["captum-tfa", *given])
             _run(options)
         except UserError as error:
             say(f"captum-tfa: error: {error}", sys.stderr)
@@ -161,7 +164,8 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--method",
         metavar="NAME",
         help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients, "
-        "integrated_gradients_norm_held or occlusion (default: occlusion)",
+        "integrated_gradients_norm_held or occlusion (default: occlusion); several, with commas "
+        "between them, can be switched in the report",
     )
     add(
         "--layer",
@@ -197,8 +201,9 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--out",
         metavar="DIR",
         required=True,
-        help="folder for figure.png, explanation.json and maps.safetensors",
+        help="folder for report.html, figure.png, explanation.json and maps.safetensors",
     )
+    add("--open", action="store_true", help="show the report in the browser")
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:

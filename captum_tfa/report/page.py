@@ -78,6 +78,7 @@ def render(explanation: Explanation, most_bytes: int = MOST_BYTES) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # and the order as given
     return environment.get_template("page.html.jinja").render(
         explanation=explanation,
         policy=_policy(styles, script),
