@@ -7,28 +7,37 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_tfa.attr import (
+        IntegratedXtrAIn,
         LayerTrainingGradCos,
         LayerTrainingGradDot,
         LayerTrainingGradient,
+        LearnedFrom,
+        SmoothGrad,
         TrainingGradCos,
         TrainingGradDot,
         TrainingGradient,
         TrainingGradientXInput,
         TrainingIntegratedGradients,
         TrainingOcclusion,
+        Xstep,
+        XtrAIn,
+        XtrAInPlus,
     )
-    from captum_tfa.influence import ScoreInfluence
+    from captum_tfa.influence import ScoreInfluence, learn_weights
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
         EnsembleScore,
         GradCosScore,
         GradDotScore,
+        InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
         TracInScore,
         ZeroGradientWarning,
     )
     from captum_tfa.scores.validate import validate
+    from captum_tfa.trajectory import Trajectory, TrajectoryRecorder
 
 __version__ = "0.1.0"
 
@@ -37,11 +46,16 @@ __all__ = [
     "Explanation",
     "GradCosScore",
     "GradDotScore",
+    "InfluenceByGroup",
     "InfluenceScore",
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
+    "ParameterWeights",
     "ScoreInfluence",
+    "SmoothGrad",
     "TracInScore",
     "TrainingGradCos",
     "TrainingGradDot",
@@ -49,14 +63,20 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Trajectory",
+    "TrajectoryRecorder",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
     "explain",
+    "learn_weights",
     "validate",
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

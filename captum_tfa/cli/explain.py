@@ -20,7 +20,12 @@ from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
 from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
 from captum_tfa.report import Explanation, TrainingExample, explain
-from captum_tfa.report.arguments import WITH_CURVATURE, with_curvature
+from captum_tfa.report.arguments import (
+    DEFAULT_SCORE,
+    FITTED_TO,
+    WITH_CURVATURE,
+    with_curvature,
+)
 from captum_tfa.report.saving import FIGURE, REPORT, try_destination
 from captum_tfa.scores import InfluenceScore
 
@@ -92,17 +97,22 @@ def _score(
     model: nn.Module,
     training_set: Dataset[Any],
     loss_fn: nn.Module | None,
-) -> InfluenceScore | str | None:
+) -> InfluenceScore | str:
     """The score that is asked for; one with a curvature from a file, which is written if need be.
 
     Raises:
         UserError: The options do not fit together, or the file is of another model or data.
     """
+    asked: str = options.score or DEFAULT_SCORE
+    if asked == WITH_CURVATURE and not _fitted_before(options):
+        count = min(len(training_set), FITTED_TO)  # type: ignore[arg-type]
+        say(f"curvature is fitted to {count} of them first; --score grad-cos does without")
     if options.curvature is None:
-        score: str | None = options.score
-        return score
-    if options.score != WITH_CURVATURE:
-        raise UserError("--curvature belongs to --score influence; give both, or none")
+        return asked
+    if asked != WITH_CURVATURE:
+        raise UserError(
+            f"--curvature belongs to --score influence, not {asked}; leave out one of them"
+        )
     file = Path(options.curvature).expanduser()
     with as_user_error(OSError), own_errors():
         if file.exists():
@@ -111,6 +121,11 @@ def _score(
         found = with_curvature(model, training_set, loss_fn, None, None, show_progress=True)
         found.curvature.save(file)  # type: ignore[attr-defined]
         return found
+
+
+def _fitted_before(options: argparse.Namespace) -> bool:
+    """Whether the curvature lies in a file."""
+    return options.curvature is not None and Path(options.curvature).expanduser().exists()
 
 
 def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:

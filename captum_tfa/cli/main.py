@@ -151,21 +151,22 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--score",
         metavar="NAME",
-        help="what ranks and is mapped: grad-cos, grad-dot, or influence, the cosine with "
-        "curvature, which is fitted first and takes a while (default: grad-cos)",
+        help="what ranks and is mapped: influence, the cosine with curvature, which is fitted to "
+        "at most 2,000 training images first; grad-cos (the paper's), or grad-dot, which need no "
+        "fit (default: influence)",
     )
     add(
         "--curvature",
         metavar="FILE",
-        help="with --score influence: where the fitted curvature is kept, .safetensors; it is read "
+        help="of --score influence: where the fitted curvature is kept, .safetensors; it is read "
         "from there if there is one",
     )
     add(
         "--method",
         metavar="NAME",
         help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients, "
-        "integrated_gradients_norm_held or occlusion (default: occlusion); several, with commas "
-        "between them, can be switched in the report",
+        "integrated_gradients_norm_held or occlusion (default: integrated_gradients_norm_held); "
+        "several, with commas between them, can be switched in the report",
     )
     add(
         "--layer",
@@ -177,7 +178,8 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N",
         type=_whole(1),
         default=50,
-        help="noisy copies averaged into a map; occlusion needs none (default: %(default)s)",
+        help="points on the path, or noisy copies, that a map is the mean over; occlusion needs "
+        "none (default: %(default)s)",
     )
     add(
         "--batch-size",

@@ -25,7 +25,7 @@ from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.gradients.terms import Term
 
 # A symmetric product is computed in blocks of so many rows, and only above the diagonal.
-_BLOCK = 512
+_BLOCK = 256
 
 # Decomposing a larger factor takes gigabytes, and time with the third power of its side.
 MOST_SIDE = 10_000
@@ -45,6 +45,13 @@ class KroneckerCurvature(Curvature):
     def layers(self) -> tuple[Layer, ...]:
         """The layers that have Kronecker factors; all other parameters have their diagonal."""
         return tuple(Layer(*entry) for entry in self.fingerprint.settings["layers"])
+
+    @property
+    def blocks(self) -> tuple[frozenset[str], ...]:
+        """Each layer by itself, and each parameter that has none."""
+        layers = [frozenset(inside([layer])) for layer in self.layers]
+        alone = [name for name in self.names if name not in inside(self.layers)]
+        return (*layers, *(frozenset([name]) for name in alone))
 
     def _found_trace(self) -> float:
         return math.fsum(float(each.double().sum()) for each in self._eigenvalues())
@@ -100,20 +107,20 @@ class Covariances:
                 continue
             factors = layer.factors(terms)
             if factors is not None:
-                if max(factor.shape[3] for factor in factors) > MOST_SIDE:
+                if max(factor.shape[1] for factor in factors) > MOST_SIDE:
                     self._leave_out(layer, factors)
                     continue
                 for totals, factor in zip((self._right, self._left), factors, strict=True):
-                    rows = factor.transpose(0, 1).flatten(1, 2)
+                    columns = factor.flatten(2)
                     if layer not in totals:
-                        size = rows.shape[2]
-                        totals[layer] = rows.new_zeros(len(rows), size, size)
-                    _add_squared(totals[layer], rows)
+                        groups, size = columns.shape[:2]
+                        totals[layer] = columns.new_zeros(groups, size, size)
+                    _add_squared(totals[layer], columns)
 
     def _leave_out(self, layer: Layer, factors: Sequence[Tensor]) -> None:
         """The factors are too large to decompose; the diagonal is taken, and that is told."""
         self._without.add(layer.weight)
-        inputs, outputs = (factor.shape[3] for factor in factors)
+        inputs, outputs = (factor.shape[1] for factor in factors)
         warnings.warn(
             f"'{layer.weight}' has {inputs:,} inputs and {outputs:,} outputs; Kronecker factors "
             f"are taken up to {MOST_SIDE:,}, so it has its diagonal only. kind='fisher' takes "
@@ -144,8 +151,9 @@ def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprin
     return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
 
 
-def _add_squared(total: Tensor, rows: Tensor) -> None:
-    """Add the upper triangle of ``rowsᵀ rows`` to ``total``, block by block."""
-    for start in range(0, rows.shape[2], _BLOCK):
+def _add_squared(total: Tensor, columns: Tensor) -> None:
+    """Add the upper triangle of ``C Cᵀ`` to ``total [groups, K, K]``, for ``C [groups, K, N]``."""
+    for start in range(0, columns.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
-        total[:, block, start:] += rows[:, :, block].mT @ rows[:, :, start:]
+        for whole, of_group in zip(total, columns, strict=True):
+            whole[block, start:].addmm_(of_group[block], of_group[start:].mT)

@@ -10,9 +10,10 @@ one colour:
 - ``integrated_gradients``: the same with the mean gradient on the straight path from ``b`` to ``x``
   [sundararajan2017axiomatic], without noise.
 - ``integrated_gradients_norm_held``: the same of the score whose norms stay what they are for this
-  pair (`norm_held`): what the pixels do to the inner product of the gradients alone.
+  pair (`norm_held`): what the pixels do to the inner product of the gradients alone. Of these maps
+  it tells best for which test image it was made, by our own measurement.
 - ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing], without
-  noise. Of these maps it says best what the score rests on, by our own measurement.
+  noise. Of these maps it says best what the score itself rests on, by our own measurement.
 
 The last four are contributions and have a sign. A contribution of the score's own sign makes the
 image the proponent, or the opponent, that it is; that part is shown.
@@ -24,11 +25,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from captum.attr import Attribution, LayerAttribution, NoiseTunnel
+from captum.attr import Attribution, LayerAttribution
 from torch import Tensor, nn
 
 from captum_tfa.attr import (
     LayerTrainingGradient,
+    SmoothGrad,
     TrainingGradient,
     TrainingGradientXInput,
     TrainingIntegratedGradients,
@@ -50,7 +52,8 @@ class Task:
         other: ``(image [1, C, H, W], label [1])`` with which it is scored. A constant.
         start: The image of one colour, ``[1, C, H, W]``.
         nt_samples: Noisy copies, or points on a path.
-        spread: Standard deviation of the noise; 0 for none.
+        noise_level: Standard deviation of the noise as a part of the image's max − min.
+        seed: Of the noise, the same for each map: it does not depend on others.
         internal_batch_size: Copies at once, or None.
     """
 
@@ -61,7 +64,8 @@ class Task:
     other: tuple[Tensor, Tensor]
     start: Tensor
     nt_samples: int
-    spread: float
+    noise_level: float
+    seed: int
     internal_batch_size: int | None
 
     def attributed(self, method: Attribution, **arguments: Any) -> Tensor:
@@ -77,13 +81,11 @@ class Task:
 
     def smoothed(self, method: Attribution, **arguments: Any) -> Tensor:
         """The mean of what a method says of noisy copies of the image (SmoothGrad)."""
-        if self.spread == 0:
-            return self.attributed(method, **arguments)
         return self.attributed(
-            NoiseTunnel(method),
-            nt_type="smoothgrad",
+            SmoothGrad(method),
             nt_samples=self.nt_samples,
-            stdevs=self.spread,
+            noise_level=self.noise_level,
+            seed=self.seed,
             **arguments,
         )
 
@@ -193,7 +195,7 @@ OF_LAYER = Method(
 )
 """The map of a layer: the paper's (appendix D.1)."""
 
-DEFAULT = "occlusion"
+DEFAULT = "integrated_gradients_norm_held"
 """The map of pixels that is drawn if the user names none."""
 
 

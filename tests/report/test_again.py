@@ -40,8 +40,10 @@ def test_the_call_makes_the_same_again(asked: dict[str, Any]) -> None:
 def test_what_was_made_by_the_user_is_named() -> None:
     own = explanation(settings={"score": "influence (cos)", "layer": None})
     assert "score=score,  # influence (cos)\n" in how_again(own)
-    loss = explanation(settings={"score": "grad-cos", "loss": "focal", "parameters": "chosen"})
+    settings = {"score": "grad-cos", "loss": "focal", "parameters": "chosen"}
+    loss = explanation(settings=settings, score_name="grad-cos")
     assert "loss_fn=loss_fn,  # focal\n" in how_again(loss)
+    assert "score='grad-cos',\n" in how_again(loss)
     assert "parameters=parameters,\n" in how_again(loss)
 
 
