@@ -17,6 +17,7 @@ from torch.utils.data import Dataset
 
 from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
+from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
 from captum_tfa.report import Explanation, TrainingExample, explain
@@ -48,7 +49,8 @@ def run(options: argparse.Namespace) -> None:
     label = None if options.label is None else data.class_index(options.label, classes)
 
     model, preprocess = models.build(options.model, len(classes))
-    models.load_weights(model, options.weights)
+    models.weights_into(model, options.model, options.weights)
+    check_class_order(model, classes)
     model.to(device).eval()
     training_set = data.open_folder(root, classes, preprocess)
     image = prepared(preprocess, picture)

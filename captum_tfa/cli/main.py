@@ -19,9 +19,10 @@ from captum_tfa.cli.output import finish, say
 
 _EXPLAIN_EPILOG = """
 how pictures are prepared:
-  A torchvision model gets its pictures as its own published weights want them. A model of
-  yours says it itself: the factory sets model.preprocess to the transform (PIL image to
-  tensor) that its evaluation used. Without that, pictures are prepared as for torchvision's
+  A torchvision model gets its pictures as its own published weights want them, one of timm or
+  transformers as its own configuration says. A model of yours says it itself: the factory sets
+  model.preprocess to the transform (PIL image to tensor) that its evaluation used. Without that,
+  pictures are prepared as for torchvision's
   classifiers: shorter side 256, centre 224 x 224, ImageNet's mean and deviation.
 
 example:
@@ -120,20 +121,21 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--data",
         metavar="DIR",
         required=True,
-        help="the training images: DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg",
+        help="the training images: DIR/train/CLASS/*.jpg, DIR/CLASS/*.jpg, or a .csv file with the "
+        "columns file and label",
     )
     add(
         "--model",
         metavar="NAME",
         required=True,
-        help="a torchvision classifier such as resnet18, or your own as PACKAGE.MODULE:FACTORY; "
-        "the factory is called with num_classes= if it takes it",
+        help="a torchvision classifier such as resnet18; timm:NAME, one of timm's; hf:FOLDER, one "
+        "of transformers with its weights; or your own as PACKAGE.MODULE:FACTORY, which is called "
+        "with num_classes= if it takes it",
     )
     add(
         "--weights",
         metavar="FILE",
-        required=True,
-        help="the trained model's state dict, .pt, .pth or .safetensors",
+        help="the trained model's state dict, .pt, .pth or .safetensors; not with hf:FOLDER",
     )
     add("--image", metavar="FILE", required=True, help="the image to explain")
     add(
@@ -220,7 +222,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--data",
         metavar="DIR",
-        help="images to train on: DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg",
+        help="images to train on, as for explain",
     )
     add(
         "--out",

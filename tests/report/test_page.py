@@ -126,7 +126,9 @@ def test_what_does_not_fit_is_left_out_last_first_and_that_is_said() -> None:
     assert "left out" not in render(given)
     one = render(explanation(proponents=given.proponents[:1], opponents=()))
     two = render(explanation(proponents=given.proponents[:2], opponents=()))
-    page = render(given, most_bytes=12 * (len(two) - len(one)))
+    most = 12 * (len(two) - len(one))
+    page = render(given, most_bytes=most)
+    assert 0.7 * most < len(page) - len(render(explanation(proponents=(), opponents=()))) < most
     kept = [re.findall(rf'class="card" id="{side}(\d+)"', page) for side in "po"]
     assert kept[0] == [str(i) for i in range(len(kept[0]))]
     assert kept[1] == [str(i) for i in range(len(kept[1]))]
