@@ -122,9 +122,15 @@ class Method:
         Returns:
             ``[..., H, W]``.
         """
-        if not self.signed:
-            return saliency(map)
-        return (map if score > 0 else -map).sum(dim=-3).clamp_min(0)
+        values = self.values(map)
+        return (values if score > 0 else -values).clamp_min(0) if self.signed else values
+
+    def values(self, map: Tensor) -> Tensor:
+        """One number a pixel of a map ``[..., C, H, W]``: ``[..., H, W]``.
+
+        For a signed map the sum of the channels, with its sign; otherwise that of their ``|map|``.
+        """
+        return map.sum(dim=-3) if self.signed else saliency(map)
 
 
 def _gradient(task: Task) -> Tensor:
