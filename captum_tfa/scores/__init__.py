@@ -8,6 +8,7 @@ from captum_tfa.scores.grad_dot import GradDotScore
 from captum_tfa.scores.influence import InfluenceScore
 from captum_tfa.scores.inner_product import InnerProduct, norm_held
 from captum_tfa.scores.part import PartOfScore
+from captum_tfa.scores.representer import RepresenterScore
 from captum_tfa.scores.score import Score, ZeroGradientWarning
 from captum_tfa.scores.sum_of_scores import SumOfScores
 from captum_tfa.scores.tracin import TracInScore
@@ -26,6 +27,7 @@ __all__ = [
     "ParameterWeights",
     "PartOfScore",
     "PassForEachExampleWarning",
+    "RepresenterScore",
     "Score",
     "SumOfScores",
     "TracInScore",
