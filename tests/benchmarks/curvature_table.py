@@ -17,7 +17,7 @@ from tests.benchmarks.under_curvature import tables
 
 # Training examples, test examples, rounds, seconds that the first call may take.
 FULL = {SMALL: (1500, 16, 3, 300), "resnet18": (16, 4, 3, 900)}
-QUICK = {SMALL: (256, 16, 2, 120)}
+QUICK = {SMALL: (128, 16, 2, 120)}
 _BATCH = 64
 _OURS: dict[str, dict[str, Any]] = {
     "diagonal": {"kind": "diagonal"},

@@ -34,7 +34,8 @@ def tables(
         limit: seconds that the first call may take.
     """
     scores = {_COS: GradCosScore(given.model), _UNDER: InfluenceScore(given.model, curvature)}
-    rows, targets = [], []
+    rows: list[list[str]] = []
+    targets: list[list[str]] = []
     for tests in dict.fromkeys((1, len(given.test))):
         some = Problem(
             given.model, given.train, given.train_labels, given.test[:tests], given.test_labels
