@@ -181,7 +181,7 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--method",
         metavar="NAME",
         help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients, "
-        "integrated_gradients_norm_held or occlusion (default: integrated_gradients_norm_held); "
+        "integrated_gradients_norm_held or occlusion (default: occlusion); "
         "several, with commas between them, can be switched in the report",
     )
     add(

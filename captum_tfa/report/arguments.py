@@ -32,7 +32,7 @@ FITTED_TO = 2000
 """So many training images are enough for that."""
 
 DEFAULT_SCORE = WITH_CURVATURE
-"""The score that is taken if the user names none: it tells best which test image was asked."""
+"""The score that is taken if the user names none: its rankings tell best what was asked."""
 
 _ANSWERS = 5  # so many of the model's answers are told
 

@@ -84,8 +84,8 @@ def explain(
             or the data's own if ``loss_fn`` does not say how to draw). A score has its own
             ``loss_fn``, ``output_fn`` and ``parameters``, which are then not given here. For one
             that is not symmetric the test image's map is of the score turned round. None (default):
-            "influence", which tells best which test image was asked (own finding). "grad-cos" is
-            the paper's and needs no fit.
+            "influence", whose rankings tell best which test image was asked (own finding).
+            "grad-cos" is the paper's and needs no fit.
         method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
@@ -94,8 +94,7 @@ def explain(
             this pair, what the pixels do to the gradients' inner product alone;
             ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
             All but the last have a sign, and the part that has the score's own is shown. None
-            (default): "integrated_gradients_norm_held", which tells best which test image was
-            asked (own finding).
+            (default): "occlusion", which says best what the score rests on (own finding).
             Several names give several maps of the same images: the first is drawn in the figure,
             and the report switches between them.
         layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its
