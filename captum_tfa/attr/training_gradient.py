@@ -107,7 +107,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             )
 
         def of_part(score: Score) -> tuple[Tensor, ...]:
-            chunks = row_chunks(score, rows.of_part(), internal_batch_size)
+            chunks = row_chunks(score, rows.of_part(score, self.forward_func), internal_batch_size)
             maps = [self._maps(score, chunk) for chunk in chunks]
             return tuple(torch.cat(parts, 1) for parts in zip(*maps, strict=True))
 
