@@ -22,6 +22,7 @@ from captum_tfa.curvature.gradient_matrix import (
     PassedGradients,
 )
 from captum_tfa.curvature.kept_examples import examples_in, kept_examples
+from captum_tfa.curvature.precision import summable
 from captum_tfa.curvature.samples import Samples
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.terms import Term
@@ -82,8 +83,8 @@ class FisherCurvature(Curvature):
         values, vectors = eigen(gram)
         first = next(iter(samples.chosen.values()))
         tensors = {
-            _VALUES: values.clamp(min=0).to(first),
-            _VECTORS: vectors.to(first),
+            _VALUES: values.clamp(min=0).to(summable(first)),
+            _VECTORS: vectors.to(summable(first)),
         }
         if len(widths) == 1:
             tensors[_GRADIENTS] = found
@@ -141,7 +142,7 @@ def _parts(
 def columns(samples: Samples, what: str, start: int, stop: int) -> Tensor:
     """Some columns of ``G``, ``[n, stop − start]``."""
     first = next(iter(samples.chosen.values()))
-    found = first.new_zeros(len(samples), stop - start)
+    found = summable(first.new_zeros(len(samples), stop - start))
     row = 0
     for terms in samples.terms(what):
         batch, offset = 0, 0

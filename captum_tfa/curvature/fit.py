@@ -82,7 +82,7 @@ def fit_curvature(
             kind, or ``H + λI`` that is not positive definite.
         RuntimeError: gradients that are not finite.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
     if labels not in get_args(Labels):
         raise ValueError(f"labels is {labels!r}; it must be 'sampled' or 'true'.")
@@ -92,7 +92,7 @@ def fit_curvature(
         raise ValueError(f"seed is {seed}; it must be at least 0 and below 2**63.")
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
         raise ValueError(f"iterations is {iterations!r}; it must be a whole number of at least 1.")
-    if not tolerance > 0:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance!r}; it must be above 0.")
     damping = checked_damping(damping)
     refuse_problems(model)
@@ -101,6 +101,11 @@ def fit_curvature(
     chosen = choose(model, parameters)
     losses = ExampleLosses(loss_fn, output_fn)
     device = next(iter(chosen.values())).device
+    if device.type == "meta":
+        raise ValueError(
+            "The model is on the meta device: its parameters have shapes and no values. Load its "
+            "weights first: model.to_empty(device='cpu'), then model.load_state_dict(...)."
+        )
     examples = Examples(train_dataset, batch_size, max_examples, seed, device)
     made = KINDS[kind]
     drawn: Labels = labels if made.of_gradients else "true"

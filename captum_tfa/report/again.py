@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from captum_tfa.report.arguments import SCORES
 from captum_tfa.report.explanation import Explanation
 
 
@@ -22,10 +21,10 @@ def how_again(explanation: Explanation) -> str:
         for name in ("k", "nt_samples", "noise_level")
         if name in settings
     ]
-    score = settings.get("score")
-    if score is not None:
-        given.append(f"score={score!r}" if score in SCORES else f"score=score,  # {score}")
-    if score in SCORES:  # one made by the user has its own
+    if explanation.score_name is None:
+        given.append(f"score=score,  # {settings.get('score')}")
+    else:  # one made by the user has its own loss and parameters
+        given.append(f"score={explanation.score_name!r}")
         loss = settings.get("loss", "cross-entropy")
         given += [f"loss_fn=loss_fn,  # {loss}"] if loss != "cross-entropy" else []
         given += ["parameters=parameters"] if settings.get("parameters") == "chosen" else []

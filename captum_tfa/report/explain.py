@@ -186,6 +186,8 @@ def explain(
         with tqdm(todo, desc="mapping", unit="image", disable=not show_progress) as bar:
             mapped = [shown(index, float(scores[index])) for index in bar]
 
+    # A fitted curvature names the parameters that it was fitted to.
+    all_count = chosen is None and parameters is None
     settings: dict[str, Setting] = {
         "score": asked_with.name,
         "curvature": arguments.curvature_words(asked_with),
@@ -194,7 +196,7 @@ def explain(
         "layer": found[1] if found else None,
         "model": type(model).__name__,
         "loss": "cross-entropy" if asked_with.loss_fn is None else _word(asked_with.loss_fn),
-        "parameters": "all trainable" if asked_with.choice is None else "chosen",
+        "parameters": "all trainable" if asked_with.choice is None or all_count else "chosen",
         "training_examples": count,
         "k": k,
         "nt_samples": nt_samples,
@@ -221,9 +223,14 @@ def explain(
             for label, probability in question.most_probable
         ),
         more_methods=drawn_by[1:],
+        score_name=arguments.DEFAULT_SCORE if score is None else _name_of(score),
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - began,
     )
+
+
+def _name_of(score: Score | str) -> str | None:
+    return score if isinstance(score, str) else None
 
 
 def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:

@@ -34,6 +34,7 @@ MOST_BYTES = 20_000_000
 _SCRIPTS = ("maps.js", "cards.js", "controls.js")
 _HEIGHT = 900  # pixels of the frame in a notebook
 _LEGEND_STOPS = 9
+_MARKUP = 5000  # characters of a card without its pictures and maps, about
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Card:
     def size(self) -> int:
         """Its characters in the page, about."""
         maps = sum(len(end["numbers"]) for both in self.maps.values() for end in both.values())
-        return len(self.picture) + maps
+        return len(self.picture) + maps + _MARKUP
 
 
 def render(explanation: Explanation, most_bytes: int = MOST_BYTES) -> str:
@@ -78,6 +79,7 @@ def render(explanation: Explanation, most_bytes: int = MOST_BYTES) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # and the order as given
     return environment.get_template("page.html.jinja").render(
         explanation=explanation,
         policy=_policy(styles, script),

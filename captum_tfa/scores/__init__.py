@@ -1,5 +1,6 @@
 """Scores ``S(train, test)`` as differentiable modules."""
 
+from captum_tfa.gradients import PassForEachExampleWarning
 from captum_tfa.scores.by_group import InfluenceByGroup
 from captum_tfa.scores.ensemble import EnsembleScore
 from captum_tfa.scores.grad_cos import GradCosScore
@@ -25,6 +26,7 @@ __all__ = [
     "InnerProduct",
     "ParameterWeights",
     "PartOfScore",
+    "PassForEachExampleWarning",
     "RepresenterScore",
     "Score",
     "SumOfScores",

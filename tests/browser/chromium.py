@@ -104,6 +104,19 @@ class Chromium:
             raise RuntimeError(answer["exceptionDetails"])
         return answer["result"].get("value")
 
+    def run_in_frame(self, script: str) -> Any:
+        """The value of an expression in the page's frame, which has a process of its own."""
+        targets = self.call("Target.getTargets")["targetInfos"]
+        frame = next(target["targetId"] for target in targets if target["type"] == "iframe")
+        outer = self._session
+        self._session = self.call("Target.attachToTarget", targetId=frame, flatten=True)[
+            "sessionId"
+        ]
+        try:
+            return self.run(script)
+        finally:
+            self._session = outer
+
     def key(self, name: str, code: int = 0) -> None:
         """Presses a key and lets it go."""
         for kind in ("rawKeyDown", "keyUp"):

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import html
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,35 @@ def test_layer_seed_top_and_batch_size_reach_explain(home: Home) -> None:
 def test_the_method_reaches_explain(home: Home) -> None:
     assert main(home.arguments(method="occlusion", top="1")) == 0
     assert read(home.folder / "why")["settings"]["method"] == "occlusion"  # type: ignore[index]
+
+
+def test_several_methods_are_switched_in_the_report(home: Home) -> None:
+    assert main(home.arguments(method="occlusion,gradient", top="1")) == 0
+    settings = read(home.folder / "why")["settings"]
+    assert settings["method"] == "occlusion,gradient"  # type: ignore[index]
+    report = (home.folder / "why" / "report.html").read_text()
+    assert '<option value="occlusion">' in report
+    assert '<option value="gradient">' in report
+
+
+def test_the_report_tells_the_command_and_the_image(home: Home) -> None:
+    (home.folder / "odd.png").rename(home.folder / "odd one.png")
+    given = home.arguments(image="odd one.png", top="1")
+    assert main(given) == 0
+    report = html.unescape((home.folder / "why" / "report.html").read_text())
+    assert shlex.join(["captum-tfa", *given]) in report
+    assert '<span id="test-file">odd one.png</span>' in report
+
+
+def test_open_shows_the_report(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))
+    assert main([*home.arguments(top="1"), "--open"]) == 0
+    report = home.folder / "why" / "report.html"
+    assert opened == [report.as_uri()]
+    assert f"no browser can be opened from here; open {report} yourself" in capsys.readouterr().out
 
 
 def test_safetensors_and_pt_give_the_same(home: Home) -> None:
