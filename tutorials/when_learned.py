@@ -8,6 +8,7 @@
 # to all four questions is known: the bar, in the threes that carry it.
 
 # %%
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,7 +22,9 @@ from captum_tfa import (
     IntegratedXtrAIn,
     LearnedFrom,
     TracInScore,
+    TrainingGradientXInput,
     TrainingIntegratedGradients,
+    TrainingOcclusion,
     Trajectory,
     TrajectoryRecorder,
 )
@@ -79,6 +82,22 @@ def trained(train: TensorDataset, seed: int, folder: str) -> tuple[nn.Module, Tr
 
 # %% [markdown]
 # ## One training, asked four ways
+#
+# The example's share at a step is, to first order, a TracIn score of that state for the logit: the
+# maps of scores say where in the example it comes from.
+
+# %%
+MAPS: dict[str, Callable[..., Tensor]] = {
+    "occlusion": lambda score, *asked: TrainingOcclusion(score).attribute(
+        asked[0], 0.0, *asked[1:], (2, 2), (1, 1)
+    ),
+    "gradient x pixel": lambda score, *asked: TrainingGradientXInput(score).attribute(
+        asked[0], 0.0, *asked[1:]
+    ),
+    "integrated gradients": lambda score, *asked: TrainingIntegratedGradients(score).attribute(
+        asked[0], 0.0, *asked[1:], n_steps=10
+    ),
+}
 
 
 # %%
@@ -104,16 +123,15 @@ def asked(seed: int, folder: str) -> dict[str, Any]:
         out = [torch.func.functional_call(model, trajectory[place], test) for place in (0, -1)]
     change = float((out[1] - out[0])[0, THREE])
     best = (table * cued).flatten().topk(run.mapped).indices
-    maps, where = [], []
+    maps: dict[str, list[Tensor]] = {name: [] for name in MAPS}
+    where = []
     for place in best.tolist():
         number, index = divmod(place, run.train)
         rate = run.rate / len(steps[number].indices)
         score = TracInScore(model, [trajectory[number]], [rate], measure_fn="logit")
         image, label = train[index]
-        map = TrainingIntegratedGradients(score).attribute(
-            image[None], 0.0, label, (test, torch.tensor([THREE])), n_steps=10
-        )
-        maps.append(map[0])
+        for name, draw in MAPS.items():
+            maps[name].append(draw(score, image[None], label, (test, torch.tensor([THREE])))[0])
         where.append((number, index))
     positive = table.clamp_min(0).sum(0)
     raised = sum(one["inputs"] for one in parts)[0].clamp_min(0)
@@ -124,7 +142,10 @@ def asked(seed: int, folder: str) -> dict[str, Any]:
         "told by layers": float(sum(part.sum() for one in parts for part in one.values())),
         "of cued": float(positive[cued].sum() / positive.sum()),
         "cued": float(cued.double().mean()),
-        "mass": float(share_of_positive_inside(torch.stack(maps)[:, None], inside).mean()),
+        **{
+            name: float(share_of_positive_inside(torch.stack(drawn)[:, None], inside).mean())
+            for name, drawn in maps.items()
+        },
         "through": float(raised[inside].sum() / raised.sum()),
         "table": table,
         "parts": parts,
@@ -164,7 +185,10 @@ record.table(
         ["the same, summed over layers and features", told("told by layers"), ""],
         ["of what raised it, from training digits with the bar", told("of cued"), told("cued")],
         ["of what raised it in the first layer, through the bar", told("through"), 1 / 16],
-        ["of the strongest such digits' maps, in the bar", told("mass"), 1 / 16],
+        *[
+            [f"of the strongest such digits' maps, in the bar: {name}", told(name), 1 / 16]
+            for name in MAPS
+        ],
     ],
 )
 
@@ -197,7 +221,7 @@ for axis, place in zip(axes[1], (0, None, 1, None), strict=True):
     axis.imshow(one["train"][index][0], cmap="gray")
     axis.set_title(f"step {number + 1}, example {index}", fontsize=9)
 for axis, place in ((axes[1][1], 0), (axes[1][3], 1)):
-    map = one["maps"][place]
+    map = one["maps"]["occlusion"][place]
     limit = float(map.abs().max())
     axis.imshow(map, cmap="seismic", vmin=-limit, vmax=limit)
     axis.set_title("from which part", fontsize=9)
