@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         LayerTrainingGradDot,
         LayerTrainingGradient,
         LearnedFrom,
+        SmoothGrad,
         TrainingGradCos,
         TrainingGradDot,
         TrainingGradient,
@@ -22,14 +23,18 @@ if TYPE_CHECKING:
         XtrAIn,
         XtrAInPlus,
     )
-    from captum_tfa.influence import ScoreInfluence
-    from captum_tfa.report import Explanation
+    from captum_tfa.influence import ScoreInfluence, learn_weights
+    from captum_tfa.report import Explanation, draw_weights, explain_parts
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
         EnsembleScore,
         GradCosScore,
         GradDotScore,
+        InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
+        PassForEachExampleWarning,
+        RepresenterScore,
         TracInScore,
         ZeroGradientWarning,
     )
@@ -43,13 +48,18 @@ __all__ = [
     "Explanation",
     "GradCosScore",
     "GradDotScore",
+    "InfluenceByGroup",
     "InfluenceScore",
     "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
     "LearnedFrom",
+    "ParameterWeights",
+    "PassForEachExampleWarning",
+    "RepresenterScore",
     "ScoreInfluence",
+    "SmoothGrad",
     "TracInScore",
     "TrainingGradCos",
     "TrainingGradDot",
@@ -64,7 +74,10 @@ __all__ = [
     "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
+    "draw_weights",
     "explain",
+    "explain_parts",
+    "learn_weights",
     "validate",
 ]
 

@@ -32,7 +32,7 @@ from sklearn.datasets import load_breast_cancer, load_digits
 from torch import Tensor, nn
 
 from captum_tfa import IntegratedXtrAIn, Trajectory, Xstep, XtrAIn, XtrAInPlus
-from captum_tfa.metrics import clean_score, clean_score_chance, sharpened
+from captum_tfa.metrics.clean_score import clean_score, clean_score_chance, sharpened
 from common.record import Record, interval
 from common.remembering import remembered
 from common.settings import settings

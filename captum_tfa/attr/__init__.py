@@ -10,6 +10,8 @@ from captum_tfa.attr.along_training import (
 from captum_tfa.attr.layer_training_grad_cos import LayerTrainingGradCos
 from captum_tfa.attr.layer_training_grad_dot import LayerTrainingGradDot
 from captum_tfa.attr.layer_training_gradient import LayerTrainingGradient
+from captum_tfa.attr.noise import noisy_copies
+from captum_tfa.attr.smooth_grad import SmoothGrad
 from captum_tfa.attr.training_grad_cos import TrainingGradCos
 from captum_tfa.attr.training_grad_dot import TrainingGradDot
 from captum_tfa.attr.training_gradient import TrainingGradient
@@ -23,6 +25,7 @@ __all__ = [
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
     "LearnedFrom",
+    "SmoothGrad",
     "TrainingGradCos",
     "TrainingGradDot",
     "TrainingGradient",
@@ -32,4 +35,5 @@ __all__ = [
     "Xstep",
     "XtrAIn",
     "XtrAInPlus",
+    "noisy_copies",
 ]
