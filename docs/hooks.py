@@ -18,7 +18,7 @@ from mkdocs.utils import get_relative_url
 
 _REFERENCES = "references.md"
 _ROW = re.compile(
-    r"^\| (?P<key>[a-z]+\d{4}[a-z]+) \| (?:\[(?P<linked>[^\]]+)\]|(?P<plain>[^|]+?)) "
+    r"^\| (?P<key>[a-z]+\d{4}[a-z]+) \| (?:\[(?P<linked>[^\]]+)\]\(|(?P<plain>[^|\[]+?) \|)"
 )
 _FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\(?P<kind>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>', re.S
