@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         XtrAInPlus,
     )
     from captum_tfa.influence import ScoreInfluence, learn_weights
-    from captum_tfa.report import Explanation
+    from captum_tfa.report import Explanation, draw_weights, explain_parts
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
         EnsembleScore,
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
         InfluenceByGroup,
         InfluenceScore,
         ParameterWeights,
+        PassForEachExampleWarning,
+        RepresenterScore,
         TracInScore,
         ZeroGradientWarning,
     )
@@ -54,6 +56,8 @@ __all__ = [
     "LayerTrainingGradient",
     "LearnedFrom",
     "ParameterWeights",
+    "PassForEachExampleWarning",
+    "RepresenterScore",
     "ScoreInfluence",
     "SmoothGrad",
     "TracInScore",
@@ -70,7 +74,9 @@ __all__ = [
     "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
+    "draw_weights",
     "explain",
+    "explain_parts",
     "learn_weights",
     "validate",
 ]

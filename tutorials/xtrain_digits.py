@@ -42,10 +42,10 @@ run = settings(
     cache="tutorials-cache",
     seeds=5,
     train=1200,
-    epochs=16,
-    explained=12,  # test images that are attributed on each canvas
-    roar_train=600,
-    roar_tests=300,
+    epochs=10,
+    explained=8,  # test images that are attributed on each canvas
+    roar_train=400,
+    roar_tests=200,
     roar_share=(0.3, 0.5),  # of the pixels that are taken out
     spacings=(5, 20),  # of Xstep, in steps
     points=4,  # of the integrated form
@@ -260,7 +260,7 @@ def roar(seed: int) -> dict[str, Any]:
     mean = train.mean(0, keepdim=True)
     found: dict[str, Any] = {}
     for name, method in methods(model, states, train).items():
-        parts = zip(x.split(300), target.split(300), strict=True)
+        parts = zip(x.split(200), target.split(200), strict=True)
         maps = torch.cat([method(*part).detach() for part in parts])
         ranks = maps.abs().flatten(1).argsort(1, descending=True).argsort(1).view(x.shape)
         for share in run.roar_share:

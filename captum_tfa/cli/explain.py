@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from captum_tfa.cli import data, models
+from captum_tfa.cli import data, models, scores
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
 from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
@@ -28,7 +28,7 @@ from captum_tfa.report.arguments import (
     with_curvature,
 )
 from captum_tfa.report.saving import FIGURE, REPORT, try_destination
-from captum_tfa.scores import InfluenceScore
+from captum_tfa.scores import InfluenceScore, Score
 
 # Training images that are tried out, to see whether model, weights and pictures fit together.
 _TRIED = 64
@@ -75,7 +75,7 @@ def run(options: argparse.Namespace) -> None:
             score=score,
             method=_methods(options.method),
             layer=options.layer,
-            loss_fn=None if isinstance(score, InfluenceScore) else loss_fn,
+            loss_fn=None if isinstance(score, Score) else loss_fn,
             batch_size=options.batch_size,
             num_workers=_workers(device, training_set),
             seed=options.seed,
@@ -99,13 +99,16 @@ def _score(
     model: nn.Module,
     training_set: Dataset[Any],
     loss_fn: nn.Module | None,
-) -> InfluenceScore | str:
+) -> Score | str:
     """The score that is asked for; one with a curvature from a file, which is written if need be.
 
     Raises:
         UserError: The options do not fit together, or the file is of another model or data.
     """
     asked: str = options.score or DEFAULT_SCORE
+    scores.check_options(options, asked)
+    if asked in scores.NEEDING_MORE and options.curvature is None:
+        return scores.made(asked, options, model, training_set, loss_fn)
     if asked == WITH_CURVATURE and not _fitted_before(options):
         count = min(len(training_set), FITTED_TO)  # type: ignore[arg-type]
         say(f"curvature is fitted to {count} of them first; --score grad-cos does without")

@@ -155,7 +155,21 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="NAME",
         help="what ranks and is mapped: influence, the cosine with curvature, which is fitted to "
         "at most 2,000 training images first; grad-cos (the paper's), or grad-dot, which need no "
-        "fit (default: influence)",
+        "fit; tracin, grad-dot at several checkpoints; or representer, of a refitted last layer "
+        "(default: influence)",
+    )
+    add(
+        "--checkpoints",
+        metavar="FILE",
+        nargs="+",
+        help="of --score tracin: the model's state dicts along its training",
+    )
+    add(
+        "--learning-rates",
+        metavar="N",
+        nargs="+",
+        type=float,
+        help="of --score tracin: one for each checkpoint, or one for all (default: 1)",
     )
     add(
         "--curvature",

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.curvature.precision import summable
 from captum_tfa.gradients.rules.convolution import ConvolutionWeight, Geometry
 from captum_tfa.gradients.rules.linear import LinearWeight
 from captum_tfa.gradients.rules.sums import ChannelSum, LastDimensionsSum
@@ -72,7 +73,7 @@ class Layer:
             )
         found = [_factors(place, self.bias is not None) for place in terms[self.weight].places]
         activations, deltas = zip(*found, strict=True)
-        return _joined(activations), _joined(deltas)
+        return summable(_joined(activations)), summable(_joined(deltas))
 
 
 def layer_of(weight: str, terms: Mapping[str, Term]) -> Layer | None:

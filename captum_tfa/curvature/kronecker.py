@@ -30,6 +30,9 @@ _BLOCK = 256
 # Decomposing a larger factor takes gigabytes, and time with the third power of its side.
 MOST_SIDE = 10_000
 
+# Rounding makes zeros as large as so many units in the last place of what is greatest.
+_NOISE = 10
+
 LEFT, RIGHT, EIGENVALUES = "left", "right", "eigenvalues"
 
 
@@ -40,6 +43,14 @@ class KroneckerCurvature(Curvature):
     ``[groups, K, K]`` and ``w:eigenvalues`` ``[groups, O, K]``, for any other parameter ``p``
     ``p:eigenvalues`` with its own shape.
     """
+
+    def __init__(
+        self, fingerprint: Fingerprint, tensors: Mapping[str, Tensor], damping: float
+    ) -> None:
+        # Where a rotated gradient should be 0 it is some units in the last place of others.
+        precision = max(torch.finfo(each.dtype).eps for each in tensors.values())
+        self.rounding = (_NOISE * precision) ** 2
+        super().__init__(fingerprint, tensors, damping)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -136,7 +147,7 @@ class Covariances:
         for layer in self.layers:
             sums = [totals.pop(layer) for totals in (self._left, self._right)]
             left, right = (tuple(part.to(each) for part in eigen(each)) for each in sums)
-            yield layer, (left[0].clamp(min=0), right[0].clamp(min=0)), (left[1], right[1])
+            yield layer, (_without_noise(left[0]), _without_noise(right[0])), (left[1], right[1])
 
 
 def inside(layers: Iterable[Layer]) -> set[str]:
@@ -149,6 +160,12 @@ def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprin
     """The fingerprint with the layers among its settings, as a file keeps them."""
     entries = [[layer.weight, layer.bias, layer.groups] for layer in layers]
     return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
+
+
+def _without_noise(values: Tensor) -> Tensor:
+    """Eigenvalues ``[groups, N]``, rising; what rounding alone may have made of a zero is 0."""
+    least = _NOISE * torch.finfo(values.dtype).eps * values[:, -1:]
+    return values.where(values > least, 0)
 
 
 def _add_squared(total: Tensor, columns: Tensor) -> None:

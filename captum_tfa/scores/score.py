@@ -414,7 +414,18 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = labels_for(len(inputs[0]), train_target, "train_target", device)
-        return self._gradients.apply(self.of_same, inputs, labels)
+        if self._measured is self._gradients:
+            return self._gradients.apply(self.of_same, inputs, labels)
+        # As a test example it is measured otherwise.
+        tests = self.test_gradients(inputs, labels)
+        left = torch.arange(len(inputs[0]), device=device)
+
+        def of_next(some: Gradients) -> Tensor:
+            nonlocal left
+            rows, left = left.split([len(some.values), len(left) - len(some.values)])
+            return self.of(some, tests, rows)
+
+        return self._gradients.apply(of_next, inputs, labels)
 
     def gradients_of(
         self, tests: DistinctTests, rows: Sequence[int]

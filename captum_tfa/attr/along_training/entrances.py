@@ -64,6 +64,7 @@ def entrances(model: Opened, question: Question) -> list[Entrance]:
                 f"The inputs also reach the output past the first layer ({_named(found)}), as by "
                 f"a connection that skips it. {_SUPPORTED}"
             )
+        question.chosen(outputs, rows)  # a wrong target is told before the walk
     return found
 
 
