@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         TrainingIntegratedGradients,
         TrainingOcclusion,
     )
+    from captum_tfa.index import GradientIndex
     from captum_tfa.influence import ScoreInfluence
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
@@ -37,6 +38,7 @@ __all__ = [
     "Explanation",
     "GradCosScore",
     "GradDotScore",
+    "GradientIndex",
     "InfluenceScore",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
@@ -56,7 +58,7 @@ __all__ = [
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("curvature", "scores", "attr", "index", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:
