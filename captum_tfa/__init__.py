@@ -18,7 +18,7 @@ if TYPE_CHECKING:
         TrainingOcclusion,
     )
     from captum_tfa.index import GradientIndex
-    from captum_tfa.influence import ScoreInfluence
+    from captum_tfa.influence import ProjectedInfluence, ScoreInfluence, TrakInfluence
     from captum_tfa.report import Explanation
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
@@ -43,6 +43,7 @@ __all__ = [
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "ProjectedInfluence",
     "ScoreInfluence",
     "TracInScore",
     "TrainingGradCos",
@@ -51,6 +52,7 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "TrakInfluence",
     "ZeroGradientWarning",
     "__version__",
     "explain",

@@ -54,6 +54,7 @@ def refuse_others(folder: Path, found: Mapping[str, Any], given: Mapping[str, An
             before, now = found[name], value
             if isinstance(before, Mapping) and isinstance(now, Mapping):
                 before, now = _differing(before, now)
+            before, now = (side if side != "" else "none" for side in (before, now))
             raise ValueError(
                 f"The index in {folder} is another one: it was built with {name} {before}, and "
                 f"{name} {now} was given. Give the same, or build an index in another folder."

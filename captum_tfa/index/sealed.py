@@ -34,7 +34,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         checksum = content.pop("checksum")
-    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError) as error:
+    except (UnicodeDecodeError, json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged, or no file of an index.") from error
     if checksum != _checksum(content):
         raise ValueError(f"{path} is damaged: its checksum is another one.")

@@ -56,10 +56,7 @@ class ShardFiles:
 
     def finished(self) -> bool:
         """Whether the shard is there with all the examples that it shall have."""
-        try:
-            return bool(read_sealed(self.seal)["count"] == len(self.rows))
-        except (FileNotFoundError, ValueError, KeyError):
-            return False
+        return self.problem(contents=False) is None
 
     def rows_there(self) -> int:
         """Examples of a shard that is finished or grows, as far as file sizes say."""
