@@ -46,13 +46,13 @@ class _Indexed(Gradients):
 
     def dense(self) -> dict[str, Tensor]:
         raise TypeError(
-            "This score does more with the gradient of each training example than comparing it "
-            "(RelatIF does: its norm depends on the curvature), and an index has projections "
-            "only. Rank with ScoreInfluence(score, train_dataset)."
+            "This needs the gradient of each training example itself (RelatIF does, and the "
+            "self-influence of every score with curvature), and an index has projections only. "
+            "Take ScoreInfluence(score, train_dataset)."
         )
 
     def stored(self) -> StoredGradients:
-        return StoredGradients({}, self.squares)
+        return StoredGradients(self.dense(), self.squares)  # type: ignore[arg-type]
 
 
 def estimates(score: Score, index: GradientIndex, tests: StoredGradients) -> Iterator[Tensor]:

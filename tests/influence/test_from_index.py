@@ -76,7 +76,7 @@ def test_estimates_of_all_are_near_the_exact_scores(name: str, tmp_path: Path) -
     index = index_of(GradCosScore(linear_and_conv()), tmp_path)
     estimated = ScoreInfluence(score, index).influence(QUESTION)
     assert estimated.shape == exact.shape
-    assert float((estimated - exact).norm() / exact.norm()) < 0.2
+    assert float((estimated - exact).norm() / exact.norm()) < 0.3
 
 
 def test_without_its_data_an_index_gives_estimates(tmp_path: Path) -> None:
