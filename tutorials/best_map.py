@@ -24,7 +24,7 @@ import torch
 from captum_tfa.demo import predict
 from captum_tfa.metrics.masked_influence import masked_influence
 from captum_tfa.metrics.masking import mean_colour
-from captum_tfa.metrics.perturbation import area
+from captum_tfa.metrics.perturbation import area_under_curve
 from common.maps import show_map, show_picture
 from common.networks import accuracy
 from common.pairs import Pairs, prepared, stacked, strongest
@@ -177,7 +177,7 @@ page.table(
 # %%
 def heights(name: str, setup: str) -> torch.Tensor:
     """Areas, ``[right/wrong, pro-/opponents, tests]``."""
-    return area(run.fractions, left[name][setup]).view(of_cases)
+    return area_under_curve(run.fractions, left[name][setup]).view(of_cases)
 
 
 def net(name: str, mask: str = "") -> torch.Tensor:
@@ -274,7 +274,10 @@ page.table(
 
 # %%
 losses = {
-    name: {setup: area(run.fractions, sign * torch.tensor(values)) for setup, values in of.items()}
+    name: {
+        setup: area_under_curve(run.fractions, sign * torch.tensor(values))
+        for setup, values in of.items()
+    }
     for name, of in found["losses"].items()
 }
 

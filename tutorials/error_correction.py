@@ -31,21 +31,20 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
 
-from captum_tfa import GradCosScore, GradDotScore, TrainingGradCos
+from captum_tfa import GradCosScore, GradDotScore, SmoothGrad, TrainingGradCos
 from captum_tfa.demo import Pictures, SmallCNN
 from captum_tfa.metrics.controls import random_saliency
 from captum_tfa.metrics.error_correction import (
     Blanked,
     Correction,
     as_many_at_random,
-    compare,
+    compare_corrections,
     error_correction,
     most_opposed,
-    precision,
     right_answers,
-    without,
+    share_mislabelled,
+    without_examples,
 )
 from captum_tfa.metrics.localisation import positive_mass
 from captum_tfa.metrics.masking import mean_colour, top_mask
@@ -110,20 +109,10 @@ def trained(seed: int, dataset) -> torch.nn.Module:
 # %%
 def regions(model, images, labels, test_images, test_labels, mean) -> torch.Tensor:
     """The saliency of each training picture for its own test picture: ``[n, H, W]``."""
-    method = NoiseTunnel(TrainingGradCos(model))
-    torch.manual_seed(0)
-    found = []
-    for row in range(len(images)):
-        maps = method.attribute(
-            images[row : row + 1],
-            nt_type="smoothgrad",
-            nt_samples=run.nt_samples,
-            stdevs=0.1 * float(images[row].max() - images[row].min()),
-            target=labels[row : row + 1],
-            additional_forward_args=(test_images[row : row + 1], test_labels[row : row + 1]),
-        )
-        found.append(positive_mass(-maps * (images[row] - mean.view(-1, 1, 1))))
-    return torch.cat(found)
+    maps = SmoothGrad(TrainingGradCos(model)).attribute(
+        images, labels, (test_images, test_labels), run.nt_samples
+    )
+    return positive_mass(-maps * (images - mean.view(-1, 1, 1)))
 
 
 @torch.no_grad()
@@ -174,7 +163,9 @@ def measure(seed: int) -> dict:
     )
     top = top_mask(saliency, run.blank, block=4)
     elsewhere = top_mask(random_saliency(images, seed), run.blank, block=4)
-    changed = {f"without: {name}": without(noisy, indices) for name, indices in chosen.items()}
+    changed = {
+        f"without: {name}": without_examples(noisy, indices) for name, indices in chosen.items()
+    }
     changed["opponents' top regions blanked"] = Blanked(noisy, blamed.indices, top, mean)
     changed["opponents' random regions blanked"] = Blanked(noisy, blamed.indices, elsewhere, mean)
 
@@ -183,7 +174,7 @@ def measure(seed: int) -> dict:
     return {
         "accuracy": {of: float(right_answers(model, tests[of]).double().mean()) for of in tests},
         "errors asked about": len(errors),
-        "precision": {name: precision(indices, wrong) for name, indices in chosen.items()},
+        "precision": {name: share_mislabelled(indices, wrong) for name, indices in chosen.items()},
         "found": {
             name: {of: asdict(result) for of, result in results.items()}
             for name, results in found.items()
@@ -282,7 +273,8 @@ PAIRS = (
     ("opponents' top regions blanked", "opponents' random regions blanked"),
 )
 differences = {
-    pair: compare(*(corrections(name, "held out") for name in pair)).accuracy for pair in PAIRS
+    pair: compare_corrections(*(corrections(name, "held out") for name in pair)).accuracy
+    for pair in PAIRS
 }
 record.say(
     "**Within a seed**, on the pictures held out: difference of accuracy with its 95 % normal "

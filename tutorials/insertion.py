@@ -20,10 +20,8 @@ import time
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
-from tqdm.auto import tqdm
 
-from captum_tfa import GradCosScore, TrainingGradCos
+from captum_tfa import GradCosScore, SmoothGrad, TrainingGradCos, TrainingOcclusion
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -35,7 +33,6 @@ from captum_tfa.metrics.masked_influence import MaskedInfluence, masked_influenc
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.paired import PairedDifference
 from captum_tfa.metrics.perturbation import PerturbationTest
-from common.maps import occlusion_map
 from common.networks import accuracy
 from common.pairs import Pairs, prepared, stacked, strongest
 from common.record import Interval, Record, interval
@@ -90,34 +87,16 @@ page.say(
 # %%
 def smooth_gradients(pairs: Pairs) -> torch.Tensor:
     """``M`` of each pair, ``[P, C, H, W]``."""
-    method = NoiseTunnel(TrainingGradCos(model))
-    maps = []
-    for row in tqdm(range(len(pairs.pool)), "maps"):
-        torch.manual_seed(run.seed)
-        here = slice(row, row + 1)
-        image = pairs.pool[here]
-        found = method.attribute(
-            image,
-            nt_type="smoothgrad",
-            nt_samples=run.samples,
-            stdevs=run.noise_level * float(image.max() - image.min()),
-            target=pairs.pool_labels[here],
-            additional_forward_args=(pairs.test[here], pairs.test_labels[here]),
-        )
-        maps.append(found.detach())
-    return torch.cat(maps)
+    side = (pairs.test, pairs.test_labels)
+    noise = (run.samples, run.noise_level, run.seed)
+    return SmoothGrad(TrainingGradCos(model)).attribute(pairs.pool, pairs.pool_labels, side, *noise)
 
 
 def occlusions(pairs: Pairs) -> torch.Tensor:
     """What the score loses when a window becomes the mean colour, ``[P, H, W]``."""
-    score = GradCosScore(model)
-    maps = []
-    for row in tqdm(range(len(pairs.pool)), "occlusion"):
-        here = slice(row, row + 1)
-        side = (pairs.test[here], pairs.test_labels[here])
-        image, label = pairs.pool[here], pairs.pool_labels[here]
-        maps.append(occlusion_map(score, image, label, side, colour, window=8, stride=4))
-    return torch.stack(maps)
+    start, side = colour.view(1, -1, 1, 1).expand_as(pairs.pool), (pairs.test, pairs.test_labels)
+    method = TrainingOcclusion(GradCosScore(model))
+    return method.attribute(pairs.pool, start, pairs.pool_labels, side)[:, 0]
 
 
 def saliencies() -> dict[str, torch.Tensor]:

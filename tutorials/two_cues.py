@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from captum.attr import IntegratedGradients, NoiseTunnel
+from captum.attr import IntegratedGradients
 from torch import Tensor, nn
 
 from captum_tfa import (
@@ -28,6 +28,7 @@ from captum_tfa import (
     GradDotScore,
     InfluenceScore,
     ScoreInfluence,
+    SmoothGrad,
     TrainingGradient,
     TrainingIntegratedGradients,
     TrainingOcclusion,
@@ -184,15 +185,9 @@ TAUGHT = torch.zeros(1, dtype=torch.long)
 
 def paper(score: Score, image: Tensor, start: Tensor, test: Tensor) -> Tensor:
     """The size of the SmoothGrad map, ``[H, W]``."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = NoiseTunnel(TrainingGradient(score)).attribute(
-            image,
-            nt_samples=run.samples,
-            stdevs=0.1 * float(image.max() - image.min()),
-            target=TAUGHT,
-            additional_forward_args=(test, TAUGHT),
-        )
+    found = SmoothGrad(TrainingGradient(score)).attribute(
+        image, TAUGHT, (test, TAUGHT), run.samples
+    )
     return saliency(found)[0]
 
 

@@ -3,6 +3,8 @@
 from captum_tfa.attr.layer_training_grad_cos import LayerTrainingGradCos
 from captum_tfa.attr.layer_training_grad_dot import LayerTrainingGradDot
 from captum_tfa.attr.layer_training_gradient import LayerTrainingGradient
+from captum_tfa.attr.noise import noisy_copies
+from captum_tfa.attr.smooth_grad import SmoothGrad
 from captum_tfa.attr.training_grad_cos import TrainingGradCos
 from captum_tfa.attr.training_grad_dot import TrainingGradDot
 from captum_tfa.attr.training_gradient import TrainingGradient
@@ -14,10 +16,12 @@ __all__ = [
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "SmoothGrad",
     "TrainingGradCos",
     "TrainingGradDot",
     "TrainingGradient",
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "noisy_copies",
 ]

@@ -169,7 +169,7 @@ class TermCollector:
         trace: Hashable,
         losses: Tensor,
         differentiable: bool,
-    ) -> dict[str, Term]:
+    ) -> tuple[dict[str, Term], list[Use]]:
         """The gradient of each parameter that the losses depend on, as terms.
 
         Args:
@@ -180,7 +180,7 @@ class TermCollector:
             differentiable: keep the graph of the deltas.
 
         Returns:
-            One term, or the sum of several, by parameter name.
+            One term, or the sum of several, by parameter name; and the uses that count.
 
         Raises:
             RuntimeError: the losses depend on no recorded parameter.
@@ -212,10 +212,11 @@ class TermCollector:
             else:
                 term = _separable(use, delta, len(losses), layout)
             found.setdefault(use.name, []).append(term)
-        return {
-            name: terms[0] if len(terms) == 1 else _Sum(tuple(terms))
-            for name, terms in found.items()
+        terms = {
+            name: several[0] if len(several) == 1 else _Sum(tuple(several))
+            for name, several in found.items()
         }
+        return terms, [use for use, _ in live]
 
     def _layouts_of(
         self, live: Sequence[tuple[Use, Tensor]], trace: Hashable, losses: Tensor

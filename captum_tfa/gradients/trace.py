@@ -127,7 +127,7 @@ class Trace:
             by_shape = BY_SHAPE.get(call.func)
             if (
                 by_shape is None
-                or not by_shape(args, kwargs, self._is_of_images)
+                or not by_shape(args, kwargs, self.is_of_images)
                 or any(map(call.changes_kind, made))
             ):
                 self.lose()
@@ -156,7 +156,8 @@ class Trace:
         origin: Origin | None = getattr(tensor, _MARK, None)
         return origin if origin is not None and origin.token is self._token else None
 
-    def _is_of_images(self, tensor: Tensor) -> bool:
+    def is_of_images(self, tensor: Tensor) -> bool:
+        """Whether a tensor was computed from the model's inputs or the labels."""
         known = self._known(tensor)
         return known is not None and known.of_images
 

@@ -27,6 +27,7 @@ from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
 from captum_tfa.gradients.kept import of_this_pass
+from captum_tfa.gradients.placement import QUERIES
 from captum_tfa.gradients.registry import OPENED, RECORDED, REWRITTEN
 from captum_tfa.gradients.rule import Rule
 from captum_tfa.gradients.trace import Trace
@@ -132,6 +133,8 @@ class ParameterUses(TorchFunctionMode):
             )
         if func in RECORDED and torch.is_grad_enabled():
             return RECORDED[func](self, *args, **kwargs)
+        if func in QUERIES:
+            return func(*args, **kwargs)
         return self.leave(func, *args, **kwargs)
 
     def leave(self, func: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:

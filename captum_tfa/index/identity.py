@@ -93,12 +93,12 @@ class IndexedData:
                 "and goes on where it stopped, so examples must be found by their number. Give a "
                 "dataset with __getitem__ and __len__."
             )
-        self._loader = in_order(data, batch_size, num_workers)
-        self.dataset = self._loader.dataset
+        self.loader = in_order(data, batch_size, num_workers)
+        self.dataset = self.loader.dataset
         self.count = len(self.dataset)  # type: ignore[arg-type]
         if not self.count:
             raise ValueError("The training set is empty; there is nothing to index.")
-        self.batch_size = int(self._loader.batch_size or 1)
+        self.batch_size = int(self.loader.batch_size or 1)
 
     def batches(
         self, rows: Sequence[int], device: torch.device, batch_size: int | None = None
@@ -116,8 +116,8 @@ class IndexedData:
         loader = DataLoader(
             Subset(self.dataset, rows),
             batch_size or self.batch_size,
-            num_workers=self._loader.num_workers,
-            collate_fn=self._loader.collate_fn,
+            num_workers=self.loader.num_workers,
+            collate_fn=self.loader.collate_fn,
         )
         found = 0
         for loaded in leaving_chance_alone(loader):

@@ -31,6 +31,8 @@ FITTED_TO = 2000
 
 DEFAULT_SCORE = "grad-cos"
 
+_ANSWERS = 5  # so many of the model's answers are told
+
 _SEEDS = 2**64  # as many as torch knows
 
 
@@ -44,6 +46,8 @@ class Question:
         label_given: Whether the user gave it.
         predicted: The class that the model says.
         confidence: Its softmax probability, in [0, 1].
+        most_probable: ``(class, probability)`` of the five most probable classes, or of all if
+            there are fewer; best first.
         classes: How many classes the model tells apart; 2 by one logit.
     """
 
@@ -52,6 +56,7 @@ class Question:
     label_given: bool
     predicted: int
     confidence: float
+    most_probable: tuple[tuple[int, float], ...]
     classes: int
 
     @property
@@ -270,11 +275,18 @@ def ask(
             "it must be called once and give [B, C, h, w]: name a convolution or a block of them"
         )
     probabilities = logits[0].float().softmax(dim=0)
-    predicted = int(probabilities.argmax())
+    best = probabilities.sort(descending=True, stable=True)
+    predicted = int(best.indices[0])
     label = predicted if test_target is None else check_label(test_target, len(probabilities))
     confidence = float(probabilities[predicted])
     return Question(
-        image, label, test_target is not None, predicted, confidence, len(probabilities)
+        image,
+        label,
+        test_target is not None,
+        predicted,
+        confidence,
+        tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))[:_ANSWERS],
+        len(probabilities),
     )
 
 

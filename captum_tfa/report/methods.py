@@ -20,15 +20,16 @@ image the proponent, or the opponent, that it is; that part is shown.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from captum.attr import Attribution, LayerAttribution, NoiseTunnel
+from captum.attr import Attribution, LayerAttribution
 from torch import Tensor, nn
 
 from captum_tfa.attr import (
     LayerTrainingGradient,
+    SmoothGrad,
     TrainingGradient,
     TrainingGradientXInput,
     TrainingIntegratedGradients,
@@ -50,7 +51,8 @@ class Task:
         other: ``(image [1, C, H, W], label [1])`` with which it is scored. A constant.
         start: The image of one colour, ``[1, C, H, W]``.
         nt_samples: Noisy copies, or points on a path.
-        spread: Standard deviation of the noise; 0 for none.
+        noise_level: Standard deviation of the noise as a part of the image's max − min.
+        seed: Of the noise, the same for each map: it does not depend on others.
         internal_batch_size: Copies at once, or None.
     """
 
@@ -61,7 +63,8 @@ class Task:
     other: tuple[Tensor, Tensor]
     start: Tensor
     nt_samples: int
-    spread: float
+    noise_level: float
+    seed: int
     internal_batch_size: int | None
 
     def attributed(self, method: Attribution, **arguments: Any) -> Tensor:
@@ -77,13 +80,11 @@ class Task:
 
     def smoothed(self, method: Attribution, **arguments: Any) -> Tensor:
         """The mean of what a method says of noisy copies of the image (SmoothGrad)."""
-        if self.spread == 0:
-            return self.attributed(method, **arguments)
         return self.attributed(
-            NoiseTunnel(method),
-            nt_type="smoothgrad",
+            SmoothGrad(method),
             nt_samples=self.nt_samples,
-            stdevs=self.spread,
+            noise_level=self.noise_level,
+            seed=self.seed,
             **arguments,
         )
 
@@ -207,3 +208,20 @@ def choose(name: str | None, of_layer: bool) -> Method:
             "leave out one of them"
         )
     return OF_LAYER
+
+
+def choose_all(names: str | Sequence[str] | None, of_layer: bool) -> tuple[Method, ...]:
+    """The methods of one name or of several, in their order.
+
+    Raises:
+        ValueError: As `choose`; or no name, or one twice.
+    """
+    if names is None or isinstance(names, str):
+        return (choose(names, of_layer),)
+    given = list(names)
+    if not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"method is {given!r}; it must be one name or several different ones of "
+            f"{', '.join(METHODS)}"
+        )
+    return tuple(choose(name, of_layer) for name in given)

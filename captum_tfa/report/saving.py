@@ -103,6 +103,10 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
             "label": explanation.label,
             "label_name": explanation.label_name,
             "label_given": explanation.label_given,
+            "answers": [
+                {"label": a.label, "label_name": a.name, "probability": a.probability}
+                for a in explanation.answers
+            ],
         },
         "proponents": [_entry(example) for example in explanation.proponents],
         "opponents": [_entry(example) for example in explanation.opponents],
@@ -132,6 +136,10 @@ def _write(explanation: Explanation, folder: Path) -> None:
         tensors[f"{side}_images"] = _stack([example.image for example in examples])
         tensors[f"{side}_maps"] = _stack([example.map for example in examples])
         tensors[f"{side}_test_maps"] = _stack([example.test_map for example in examples])
+        for name in (method.name for method in explanation.more_methods):
+            maps = [example.more_maps[name] for example in examples]
+            tensors[f"{side}_maps.{name}"] = _stack([of_train for of_train, _ in maps])
+            tensors[f"{side}_test_maps.{name}"] = _stack([of_test for _, of_test in maps])
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / TENSORS, metadata={"format": _FORMAT})
     explanation.plot().savefig(folder / FIGURE, dpi=150)

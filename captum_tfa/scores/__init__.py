@@ -1,10 +1,12 @@
 """Scores ``S(train, test)`` as differentiable modules."""
 
+from captum_tfa.scores.by_group import InfluenceByGroup
 from captum_tfa.scores.ensemble import EnsembleScore
 from captum_tfa.scores.grad_cos import GradCosScore
 from captum_tfa.scores.grad_dot import GradDotScore
 from captum_tfa.scores.influence import InfluenceScore
 from captum_tfa.scores.inner_product import InnerProduct, norm_held
+from captum_tfa.scores.part import PartOfScore
 from captum_tfa.scores.score import Score, ZeroGradientWarning
 from captum_tfa.scores.sum_of_scores import SumOfScores
 from captum_tfa.scores.tracin import TracInScore
@@ -15,8 +17,10 @@ __all__ = [
     "EnsembleScore",
     "GradCosScore",
     "GradDotScore",
+    "InfluenceByGroup",
     "InfluenceScore",
     "InnerProduct",
+    "PartOfScore",
     "Score",
     "SumOfScores",
     "TracInScore",

@@ -196,6 +196,15 @@ def test_a_sum_of_scores_has_an_index_for_each_part(make: Any, tmp_path: Path) -
         ScoreInfluence(score, indices[::-1])
 
 
+def test_groups_and_images_without_a_batch_are_refused(tmp_path: Path) -> None:
+    score = GradCosScore(linear_and_conv())
+    influence = ScoreInfluence(score, index_of(score, tmp_path, 4))
+    with pytest.raises(ValueError, match="knows no groups"):
+        influence.influence(QUESTION, 2, by_group="layer")
+    with pytest.raises(ValueError, match="unsqueeze"):
+        influence.influence((TESTS[0], TEST_LABELS[:1]), 2)
+
+
 def test_build_parts_is_for_sums(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="no sum of scores"):
         build_parts(GradCosScore(linear_and_conv()), data(), tmp_path)

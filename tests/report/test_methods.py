@@ -16,7 +16,7 @@ from torch import Tensor
 
 from captum_tfa import GradCosScore, GradDotScore, TrainingGradient, TrainingGradientXInput
 from captum_tfa.report import explain
-from captum_tfa.report.methods import DEFAULT, METHODS, OF_LAYER, choose
+from captum_tfa.report.methods import DEFAULT, METHODS, OF_LAYER, choose, choose_all
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
 COLOUR = TinyPictures().tensors[0].mean(dim=(0, 2, 3))  # of the twelve pictures, all that there are
@@ -158,3 +158,21 @@ def test_heat_of_a_signed_map_is_the_part_with_the_scores_own_sign() -> None:
 def test_none_is_the_default_and_a_layer_has_its_gradient() -> None:
     assert choose(None, of_layer=False) is METHODS[DEFAULT]
     assert choose(None, of_layer=True) is choose("gradient", of_layer=True) is OF_LAYER
+
+
+@pytest.mark.parametrize("names", [[], ["gradient", "gradient"]])
+def test_several_methods_are_at_least_one_and_all_different(names: list[str]) -> None:
+    with pytest.raises(ValueError, match="several different ones of gradient, "):
+        choose_all(names, of_layer=False)
+
+
+def test_each_of_several_methods_must_be_known() -> None:
+    with pytest.raises(ValueError, match="method is 'magic'"):
+        choose_all(["gradient", "magic"], of_layer=False)
+    with pytest.raises(ValueError, match="layer is given"):
+        choose_all(["gradient", "occlusion"], of_layer=True)
+
+
+def test_one_name_or_none_is_one_method() -> None:
+    assert choose_all("gradient", of_layer=False) == (METHODS["gradient"],)
+    assert choose_all(None, of_layer=False) == (METHODS[DEFAULT],)

@@ -11,7 +11,8 @@ from captum.attr import LayerActivation, LayerAttribution
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_tfa import GradCosScore, LayerTrainingGradCos
+from captum_tfa import GradCosScore, LayerTrainingGradCos, TrainingOcclusion
+from captum_tfa.attr import noisy_copies
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -20,7 +21,6 @@ from captum_tfa.metrics.controls import (
     random_saliency,
 )
 from captum_tfa.metrics.localisation import saliency
-from common.maps import occlusion_map
 from common.pairs import Pairs
 
 PAPER = "|SmoothGrad| (paper)"
@@ -112,10 +112,15 @@ class Candidates:
                     smooth, 3, 1, 1, count_include_pad=False
                 )[0]
         for window in (4, 8):
-            lost = occlusion_map(
-                GradCosScore(self.model), image, label, side, self.colour, window, stride=4
+            lost = TrainingOcclusion(GradCosScore(self.model)).attribute(
+                image,
+                start,
+                label,
+                side,
+                sliding_window_shapes=(image.shape[1], window, window),
+                strides=(image.shape[1], 4, 4),
             )
-            found[f"occlusion {window}×{window}"] = sign * lost
+            found[f"occlusion {window}×{window}"] = sign * lost[0, 0]
         return {name: values.detach() for name, values in found.items()}
 
     def controls(self, pairs: Pairs, layer: nn.Module) -> dict[str, Tensor]:
@@ -145,14 +150,12 @@ class Candidates:
 
     def _points(self, image: Tensor, start: Tensor) -> dict[str, Tensor]:
         """Where gradients are taken, by the kind of map, each ``[n, C, H, W]``."""
-        generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.randn(self.samples, *image.shape[1:], generator=generator)
-        noise = noise * (self.noise_level * (image.max() - image.min()))
+        copies = noisy_copies(image, self.samples, self.noise_level, self.seed)
         return {
             "gradient × change": image,
-            "SmoothGrad × change": image + noise,
+            "SmoothGrad × change": copies,
             "IG": _path(image, start, max(1, self.samples // 2)),
-            "noisy IG": _path(image, start, self.samples) + noise,
+            "noisy IG": _path(image, start, self.samples) + copies - image,
         }
 
 
