@@ -17,6 +17,7 @@ from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
 from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
+from captum_tfa.index import GradientIndex
 from captum_tfa.report import Explanation, TrainingExample, explain
 from captum_tfa.report.arguments import WITH_CURVATURE, with_curvature
 from captum_tfa.report.saving import try_destination
@@ -54,6 +55,10 @@ def run(options: argparse.Namespace) -> None:
     )
 
     loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
+    index = None
+    if options.index is not None:
+        with as_user_error(OSError), own_errors():
+            index = GradientIndex.open(options.index, training_set)
     score = _score(options, model, training_set, loss_fn)
     explanation = explained(
         lambda: explain(
@@ -64,6 +69,7 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             options.nt_samples,
             score=score,
+            index=index,
             method=options.method,
             layer=options.layer,
             loss_fn=None if isinstance(score, InfluenceScore) else loss_fn,
