@@ -90,8 +90,14 @@ def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:
     keys: Tensor | None = None
     start = 0
     for scores in parts:
-        found = _keys(scores if highest else -scores, start)
+        scores = (scores if highest else -scores).to(torch.float32)
+        places = torch.arange(start, start + scores.shape[1])
         start += scores.shape[1]
+        if keys is not None and keys.shape[1] == k:
+            # Most are worse than what there is already, for every question.
+            better = (scores > _read(keys[:, -1:], True)[1]).any(0)
+            scores, places = scores[:, better], places[better]
+        found = _keys(scores, places)
         together = found if keys is None else torch.cat([keys, found], 1)
         keys = together.topk(min(k, together.shape[1]), dim=1).values
     if keys is None:
@@ -99,14 +105,13 @@ def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:
     return Best(*_read(keys, highest))
 
 
-def _keys(scores: Tensor, start: int) -> Tensor:
-    """Whole numbers in the order of the scores, and of equal ones the later example's is less.
+def _keys(scores: Tensor, places: Tensor) -> Tensor:
+    """Whole numbers in the order of float32 scores; of equal ones the later example's is less.
 
     The bits of a number above 0 are in the order of the numbers; below 0 they are turned round.
     """
-    bits = (scores.to(torch.float32) + 0.0).contiguous().view(torch.int32).long()
+    bits = (scores + 0.0).contiguous().view(torch.int32).long()
     ordered = torch.where(bits < 0, -(2**31) - bits - 1, bits)
-    places = torch.arange(start, start + scores.shape[1])
     keys: Tensor = (ordered << _INDEX_BITS) + (2**_INDEX_BITS - 1 - places)
     return keys
 
