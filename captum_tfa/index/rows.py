@@ -15,7 +15,7 @@ from captum_tfa.index.settings import Settings
 from captum_tfa.index.shards import BESIDE, ShardFiles
 
 # So many numbers are made float32 at once: they stay in the cache.
-_CACHED_NUMBERS = 2**20
+_CACHED_NUMBERS = 2**18
 
 
 @dataclass(frozen=True)
