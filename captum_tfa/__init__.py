@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_tfa.attr import (
+        IntegratedXtrAIn,
         LayerTrainingGradCos,
         LayerTrainingGradDot,
         LayerTrainingGradient,
+        LearnedFrom,
         SmoothGrad,
         TrainingGradCos,
         TrainingGradDot,
@@ -17,10 +19,18 @@ if TYPE_CHECKING:
         TrainingGradientXInput,
         TrainingIntegratedGradients,
         TrainingOcclusion,
+        Xstep,
+        XtrAIn,
+        XtrAInPlus,
     )
     from captum_tfa.index import GradientIndex
-    from captum_tfa.influence import ProjectedInfluence, ScoreInfluence, TrakInfluence
-    from captum_tfa.report import Explanation
+    from captum_tfa.influence import (
+        ProjectedInfluence,
+        ScoreInfluence,
+        TrakInfluence,
+        learn_weights,
+    )
+    from captum_tfa.report import Explanation, draw_weights, explain_parts
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
         EnsembleScore,
@@ -28,10 +38,14 @@ if TYPE_CHECKING:
         GradDotScore,
         InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
+        PassForEachExampleWarning,
+        RepresenterScore,
         TracInScore,
         ZeroGradientWarning,
     )
     from captum_tfa.scores.validate import validate
+    from captum_tfa.trajectory import Trajectory, TrajectoryRecorder
 
 __version__ = "0.1.0"
 
@@ -43,10 +57,15 @@ __all__ = [
     "GradientIndex",
     "InfluenceByGroup",
     "InfluenceScore",
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
+    "ParameterWeights",
+    "PassForEachExampleWarning",
     "ProjectedInfluence",
+    "RepresenterScore",
     "ScoreInfluence",
     "SmoothGrad",
     "TracInScore",
@@ -56,15 +75,23 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Trajectory",
+    "TrajectoryRecorder",
     "TrakInfluence",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
+    "draw_weights",
     "explain",
+    "explain_parts",
+    "learn_weights",
     "validate",
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "index", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "index", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,12 @@
 """Maps: which parts of a training image, or of a layer of it, make a score what it is."""
 
+from captum_tfa.attr.along_training import (
+    IntegratedXtrAIn,
+    LearnedFrom,
+    Xstep,
+    XtrAIn,
+    XtrAInPlus,
+)
 from captum_tfa.attr.layer_training_grad_cos import LayerTrainingGradCos
 from captum_tfa.attr.layer_training_grad_dot import LayerTrainingGradDot
 from captum_tfa.attr.layer_training_gradient import LayerTrainingGradient
@@ -13,9 +20,11 @@ from captum_tfa.attr.training_integrated_gradients import TrainingIntegratedGrad
 from captum_tfa.attr.training_occlusion import TrainingOcclusion
 
 __all__ = [
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
     "SmoothGrad",
     "TrainingGradCos",
     "TrainingGradDot",
@@ -23,5 +32,8 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "noisy_copies",
 ]

@@ -93,7 +93,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
         def of_part(score: Score) -> tuple[Tensor, ...]:
             parts = [
                 self._maps(score, chunk, attribute_to_layer_input)
-                for one in rows.of_part().of_each_test()
+                for one in rows.of_part(score, self.forward_func).of_each_test()
                 for chunk in row_chunks(score, one, internal_batch_size)
             ]
             # From one list of layers a chunk to one list of chunks a layer.

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from captum_tfa.attr.kept_tests import tests_of_wrapper
 from captum_tfa.attr.repeats import every_test, for_each_copy, for_each_test
 from captum_tfa.scores import Score, SumOfScores
 from captum_tfa.scores.distinct_tests import DistinctTests
@@ -46,9 +47,9 @@ class Rows(ABC):
         """Their labels, or ``None``."""
         return label_rows(self.tests.labels, list(self.numbers))
 
-    def of_part(self: R) -> R:
-        """The rows for another part of a sum of scores: its test gradients are others."""
-        return replace(self, tests=self.tests.of_another_score())
+    def of_part(self: R, part: Score, whole: Score) -> R:
+        """The rows for a part of a sum of scores: its test gradients are its own."""
+        return self if part is whole else replace(self, tests=self.tests.of_another_score())
 
     def labelled(self: R, score: Score) -> R:
         """The rows with labels for the training images: without any, what the model predicts.
@@ -172,13 +173,15 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
             test = tuple(tensor[::batch] for tensor in test)
         if labels is not None:
             labels = for_each_test(labels, given_target, len(test[0]), batch)
-        every = DistinctTests(test, labels)
-        return EachWithEvery(train, own, every, tuple(every.rows))
-    if labels is not None:
-        labels = matched(labels, batch, "The test label")
-    test = tuple(for_each_copy(tensor, given, batch) for tensor in test)
-    tests = DistinctTests(test, labels)
-    return Pairs(train, own, tests, tuple(tests.rows))
+    else:
+        if labels is not None:
+            labels = matched(labels, batch, "The test label")
+        test = tuple(for_each_copy(tensor, given, batch) for tensor in test)
+    tests = tests_of_wrapper(
+        score, given, given_target, together, lambda: DistinctTests(test, labels)
+    )
+    kind = EachWithEvery if together else Pairs
+    return kind(train, own, tests, tuple(tests.rows))
 
 
 def _test_side(additional: Any, target: Any) -> tuple[Any, Any, Any]:

@@ -91,9 +91,10 @@ class SmoothGrad(Attribution):  # type: ignore[misc]
     def _mean(self, copies: Tensor, target: Any, given: Any, arguments: dict[str, Any]) -> Any:
         """The mean map of one image's copies, ``[1, ...]``, or ``[M, ...]`` for M test images."""
         count = len(copies)
-        # What lies beneath the outermost decorator, as Captum's wrappers call it: its rows are
-        # repeated then.
-        found = type(self.method).attribute.__wrapped__(
+        # What lies beneath the outermost decorator, as Captum's wrappers call it: so the method
+        # knows that rows were repeated.
+        attribute = type(self.method).attribute
+        found = getattr(attribute, "__wrapped__", attribute)(
             self.method,
             copies,
             target=_repeated(target, count),

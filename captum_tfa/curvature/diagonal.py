@@ -13,6 +13,7 @@ from torch import Tensor
 
 from captum_tfa.curvature.curvature import Curvature
 from captum_tfa.curvature.fingerprint import Fingerprint
+from captum_tfa.curvature.precision import summable
 from captum_tfa.curvature.samples import Samples
 from captum_tfa.gradients.terms import Term
 
@@ -58,7 +59,7 @@ class SquaresSum:
 
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self.by_name = {
-            name: torch.zeros_like(parameter, requires_grad=False)
+            name: summable(torch.zeros_like(parameter, requires_grad=False))
             for name, parameter in parameters.items()
         }
 
@@ -67,7 +68,7 @@ class SquaresSum:
         """Take in the gradients of some examples, without those of some parameters."""
         for name, total in self.by_name.items():
             if name in terms and name not in without:
-                total += terms[name].gradient().square().sum(0)
+                total += summable(terms[name].gradient()).square().sum(0)
 
     def means(self, count: int, without: Collection[str] = ()) -> dict[str, Tensor]:
         """``E[g²]`` by parameter, over so many examples, without some parameters."""

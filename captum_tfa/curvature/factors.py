@@ -8,6 +8,7 @@ groups have factors of their own. A bias is a further input that is always 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from captum_tfa.curvature.precision import summable
 from captum_tfa.gradients.rules.convolution import ConvolutionWeight, Geometry
 from captum_tfa.gradients.rules.linear import LinearWeight
 from captum_tfa.gradients.rules.sums import ChannelSum, LastDimensionsSum
@@ -53,7 +55,10 @@ class Layer:
         return parts
 
     def factors(self, terms: Mapping[str, Term]) -> tuple[Tensor, Tensor] | None:
-        """``a [B, groups, T, K]`` and ``δ [B, groups, T, O]``; ``None`` if it was not used.
+        """``a [groups, K, B, T]`` and ``δ [groups, O, B, T]``; ``None`` if it was not used.
+
+        With a bias, the last of the ``K`` inputs is 1. The examples come after what is summed over
+        them, so that one product takes all positions of all examples.
 
         Raises:
             RuntimeError: the layer is used otherwise than where it was seen first.
@@ -66,12 +71,9 @@ class Layer:
                 "it has no Kronecker factors. Take kind='diagonal' or 'fisher', or leave it out "
                 "with parameters=."
             )
-        found = [_factors(place) for place in terms[self.weight].places]
-        activations = torch.cat([activation for activation, _ in found], 2)
-        deltas = torch.cat([delta for _, delta in found], 2)
-        if self.bias is not None:
-            activations = F.pad(activations, (0, 1), value=1.0)
-        return activations, deltas
+        found = [_factors(place, self.bias is not None) for place in terms[self.weight].places]
+        activations, deltas = zip(*found, strict=True)
+        return summable(_joined(activations)), summable(_joined(deltas))
 
 
 def layer_of(weight: str, terms: Mapping[str, Term]) -> Layer | None:
@@ -112,38 +114,57 @@ def _beside(weight: Place, bias: Place) -> bool:
     return weight.delta.data_ptr() == bias.delta.data_ptr() or torch.equal(weight.delta, bias.delta)
 
 
-def _factors(place: Place) -> tuple[Tensor, Tensor]:
+def _factors(place: Place, with_bias: bool) -> tuple[Tensor, Tensor]:
     if isinstance(place.rule, ConvolutionWeight):
-        return _of_convolution(place.rule, place.inputs[0], place.delta)
-    return place.inputs[0].unsqueeze(1), place.delta.unsqueeze(1)
+        return _of_convolution(place.rule, place.inputs[0], place.delta, with_bias)
+    input = F.pad(place.inputs[0], (0, 1), value=1.0) if with_bias else place.inputs[0]
+    return _examples_last(input), _examples_last(place.delta)
 
 
-def _of_convolution(rule: ConvolutionWeight, input: Tensor, delta: Tensor) -> tuple[Tensor, Tensor]:
+def _examples_last(tensor: Tensor) -> Tensor:
+    """``[B, T, K]`` as ``[1, K, B, T]``."""
+    return tensor.permute(2, 0, 1).unsqueeze(0)
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), 3)
+
+
+def _of_convolution(
+    rule: ConvolutionWeight, input: Tensor, delta: Tensor, with_bias: bool
+) -> tuple[Tensor, Tensor]:
+    # A transposed convolution is one with its sides exchanged.
     seen, answering = (delta, input) if rule.geometry.transposed else (input, delta)
-    answers = answering.flatten(3)  # a transposed convolution is one with its sides exchanged
-    images = _windows(seen.flatten(0, 1), rule.shape[2:], rule.geometry, answering.shape[3:])
-    windows = images.unflatten(0, seen.shape[:2])
-    return tuple(_positions_first(part, rule.geometry.groups) for part in (windows, answers))  # type: ignore[return-value]
+    groups, counts = rule.geometry.groups, answering.shape[3:]
+    answers = answering.flatten(3).unflatten(2, (groups, -1))  # [B, r, groups, O, T]
+    return (
+        _windows(seen, rule.shape[2:], rule.geometry, counts, with_bias),
+        answers.permute(2, 3, 0, 1, 4).flatten(3),
+    )
 
 
 def _windows(
-    images: Tensor, kernel: Sequence[int], geometry: Geometry, counts: Sequence[int]
+    images: Tensor,
+    kernel: Sequence[int],
+    geometry: Geometry,
+    counts: Sequence[int],
+    with_bias: bool,
 ) -> Tensor:
-    """What the kernel sees at each of its positions, ``[N, C · Πkernel, T]``."""
+    """What the kernel sees at each of its positions in ``[B, r, C, ...]``, and 1 for a bias."""
     amounts = [amount for padding in reversed(geometry.padding) for amount in (padding, padding)]
-    seen = F.pad(images, amounts)
-    spatial = len(kernel)
+    batch, repeats, spatial = *images.shape[:2], len(kernel)
+    seen = F.pad(images, amounts).unflatten(2, (geometry.groups, -1))
     for axis, (size, stride, dilation, count) in enumerate(
         zip(kernel, geometry.stride, geometry.dilation, counts, strict=True)
     ):
-        seen = seen.unfold(2 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
-        seen = seen.narrow(2 + axis, 0, count)
-    order = [0, 1, *range(2 + spatial, 2 + 2 * spatial), *range(2, 2 + spatial)]
-    laid_out = seen.permute(order)
-    return laid_out.reshape(len(images), -1, laid_out.shape[2 + spatial :].numel())
-
-
-def _positions_first(tensor: Tensor, groups: int) -> Tensor:
-    """``[B, r, channels, T]`` as ``[B, groups, r · T, channels / groups]``."""
-    grouped = tensor.reshape(*tensor.shape[:2], groups, -1, tensor.shape[3])
-    return grouped.permute(0, 2, 1, 4, 3).flatten(2, 3)
+        seen = seen.unfold(4 + axis, dilation * (size - 1) + 1, stride)[..., ::dilation]
+        seen = seen.narrow(4 + axis, 0, count)
+    # [B, r, groups, C, *counts, *kernel] to [groups, C, *kernel, B, r, *counts]
+    places, within = range(4, 4 + spatial), range(4 + spatial, 4 + 2 * spatial)
+    seen = seen.permute(2, 3, *within, 0, 1, *places)
+    inputs = seen.shape[1 : 2 + spatial].numel()
+    positions = repeats * math.prod(counts)
+    found: Tensor = seen.new_empty(geometry.groups, inputs + with_bias, batch, positions)
+    found[:, :inputs].view(seen.shape).copy_(seen)
+    found[:, inputs:] = 1
+    return found

@@ -19,7 +19,7 @@ from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.problems import refuse_problems
 from captum_tfa.gradients.selection import ParameterChoice, choose
 
-Kind = Literal["hessian", "ggn", "fisher", "diagonal", "kfac", "ekfac", "cg"]
+Kind = Literal["hessian", "ggn", "fisher", "diagonal", "kfac", "ekfac", "cg", "arnoldi", "datainf"]
 
 
 @outside_inference_mode
@@ -51,11 +51,13 @@ def fit_curvature(
         kind: ``"ekfac"`` or ``"kfac"`` (Kronecker factors, the diagonal for what has none),
             ``"diagonal"``, ``"fisher"`` (the exact Fisher matrix of as many gradients as there
             are examples), ``"hessian"`` and ``"ggn"`` (exact and dense, for small models), or
-            ``"cg"`` (the generalised Gauss-Newton matrix, never formed).
+            ``"cg"`` (the generalised Gauss-Newton matrix, never formed), ``"arnoldi"`` (the
+            greatest eigenvalues of the Hessian), or ``"datainf"`` (a mean of inverses, by layer).
         damping: ``ρ``, at least 0; ``λ = ρ · tr(H) / P`` is added to every eigenvalue.
         labels: ``"sampled"`` draws one label an example from the model, which makes the Fisher
             matrix the true one; ``"true"`` takes the data's (the empirical Fisher matrix).
-            ``hessian``, ``ggn`` and ``cg`` are no means over gradients: for them it says nothing.
+            ``hessian``, ``ggn``, ``cg`` and ``arnoldi`` are no means over gradients: for them it
+            says nothing.
         max_examples: how many examples to use, drawn without repetition; ``None`` uses all.
         parameters: which parameters count, as for a score. ``None``: every trainable one.
         loss_fn: as for a score. ``None``: cross-entropy.
@@ -63,9 +65,11 @@ def fit_curvature(
         seed: of the examples that are drawn and of their labels, at least 0. What is drawn for an
             example does not depend on ``batch_size``.
         batch_size: examples at once, for a dataset.
-        tolerance: for ``cg``, the relative residual at which a solution counts, above 0.
-        iterations: for ``cg``, how many steps it may take at most, at least 1; a step is a pass
-            over the data.
+        tolerance: for ``cg``, the relative residual at which a solution counts, above 0. For
+            ``arnoldi``, how much of a step, relative to the greatest eigenvalue, must be new for
+            the search to go on.
+        iterations: for ``cg`` and ``arnoldi``, how many steps they may take at most, at least 1;
+            a step is a pass over the data.
         show_progress: whether each pass over the data shows a progress bar.
 
     Returns:
@@ -78,7 +82,7 @@ def fit_curvature(
             kind, or ``H + λI`` that is not positive definite.
         RuntimeError: gradients that are not finite.
     """
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
     if labels not in get_args(Labels):
         raise ValueError(f"labels is {labels!r}; it must be 'sampled' or 'true'.")
@@ -88,7 +92,7 @@ def fit_curvature(
         raise ValueError(f"seed is {seed}; it must be at least 0 and below 2**63.")
     if isinstance(iterations, bool) or not isinstance(iterations, int) or iterations < 1:
         raise ValueError(f"iterations is {iterations!r}; it must be a whole number of at least 1.")
-    if not tolerance > 0:
+    if isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not tolerance > 0:
         raise ValueError(f"tolerance is {tolerance!r}; it must be above 0.")
     damping = checked_damping(damping)
     refuse_problems(model)
@@ -97,6 +101,11 @@ def fit_curvature(
     chosen = choose(model, parameters)
     losses = ExampleLosses(loss_fn, output_fn)
     device = next(iter(chosen.values())).device
+    if device.type == "meta":
+        raise ValueError(
+            "The model is on the meta device: its parameters have shapes and no values. Load its "
+            "weights first: model.to_empty(device='cpu'), then model.load_state_dict(...)."
+        )
     examples = Examples(train_dataset, batch_size, max_examples, seed, device)
     made = KINDS[kind]
     drawn: Labels = labels if made.of_gradients else "true"

@@ -24,7 +24,9 @@ from captum_tfa.curvature.kronecker import (
     inside,
     with_layers,
 )
+from captum_tfa.curvature.precision import summable
 from captum_tfa.curvature.samples import Samples
+from captum_tfa.gradients.terms import Term
 
 
 class KfacCurvature(KroneckerCurvature):
@@ -45,7 +47,7 @@ class KfacCurvature(KroneckerCurvature):
             others.add(terms, in_layers)
             with torch.no_grad():
                 for name in in_layers & terms.keys():
-                    squares[name] += float(terms[name].products(None, None).squares.double().sum())
+                    squares[name] += _square(terms[name])
         layers = covariances.layers
         tensors = {}
         for layer, (of_left, of_right), (left, right) in covariances.eigenbases():
@@ -57,3 +59,11 @@ class KfacCurvature(KroneckerCurvature):
         for name, mean in others.means(len(samples), inside(layers)).items():
             tensors[f"{name}:{EIGENVALUES}"] = mean
         return cls(with_layers(fingerprint, layers), tensors, damping)
+
+
+def _square(term: Term) -> float:
+    """``Σ ‖g‖²`` over the examples."""
+    squares = term.products(None, None).squares
+    if summable(squares).dtype != squares.dtype:  # half precision has no room for them
+        return float(summable(term.gradient()).square().sum())
+    return float(squares.double().sum())

@@ -25,10 +25,13 @@ from captum_tfa.curvature.fingerprint import Fingerprint
 from captum_tfa.gradients.terms import Term
 
 # A symmetric product is computed in blocks of so many rows, and only above the diagonal.
-_BLOCK = 512
+_BLOCK = 256
 
 # Decomposing a larger factor takes gigabytes, and time with the third power of its side.
 MOST_SIDE = 10_000
+
+# Rounding makes zeros as large as so many units in the last place of what is greatest.
+_NOISE = 10
 
 LEFT, RIGHT, EIGENVALUES = "left", "right", "eigenvalues"
 
@@ -40,6 +43,14 @@ class KroneckerCurvature(Curvature):
     ``[groups, K, K]`` and ``w:eigenvalues`` ``[groups, O, K]``, for any other parameter ``p``
     ``p:eigenvalues`` with its own shape.
     """
+
+    def __init__(
+        self, fingerprint: Fingerprint, tensors: Mapping[str, Tensor], damping: float
+    ) -> None:
+        # Where a rotated gradient should be 0 it is some units in the last place of others.
+        precision = max(torch.finfo(each.dtype).eps for each in tensors.values())
+        self.rounding = (_NOISE * precision) ** 2
+        super().__init__(fingerprint, tensors, damping)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -107,20 +118,20 @@ class Covariances:
                 continue
             factors = layer.factors(terms)
             if factors is not None:
-                if max(factor.shape[3] for factor in factors) > MOST_SIDE:
+                if max(factor.shape[1] for factor in factors) > MOST_SIDE:
                     self._leave_out(layer, factors)
                     continue
                 for totals, factor in zip((self._right, self._left), factors, strict=True):
-                    rows = factor.transpose(0, 1).flatten(1, 2)
+                    columns = factor.flatten(2)
                     if layer not in totals:
-                        size = rows.shape[2]
-                        totals[layer] = rows.new_zeros(len(rows), size, size)
-                    _add_squared(totals[layer], rows)
+                        groups, size = columns.shape[:2]
+                        totals[layer] = columns.new_zeros(groups, size, size)
+                    _add_squared(totals[layer], columns)
 
     def _leave_out(self, layer: Layer, factors: Sequence[Tensor]) -> None:
         """The factors are too large to decompose; the diagonal is taken, and that is told."""
         self._without.add(layer.weight)
-        inputs, outputs = (factor.shape[3] for factor in factors)
+        inputs, outputs = (factor.shape[1] for factor in factors)
         warnings.warn(
             f"'{layer.weight}' has {inputs:,} inputs and {outputs:,} outputs; Kronecker factors "
             f"are taken up to {MOST_SIDE:,}, so it has its diagonal only. kind='fisher' takes "
@@ -136,7 +147,7 @@ class Covariances:
         for layer in self.layers:
             sums = [totals.pop(layer) for totals in (self._left, self._right)]
             left, right = (tuple(part.to(each) for part in eigen(each)) for each in sums)
-            yield layer, (left[0].clamp(min=0), right[0].clamp(min=0)), (left[1], right[1])
+            yield layer, (_without_noise(left[0]), _without_noise(right[0])), (left[1], right[1])
 
 
 def inside(layers: Iterable[Layer]) -> set[str]:
@@ -151,8 +162,15 @@ def with_layers(fingerprint: Fingerprint, layers: Iterable[Layer]) -> Fingerprin
     return replace(fingerprint, settings={**fingerprint.settings, "layers": entries})
 
 
-def _add_squared(total: Tensor, rows: Tensor) -> None:
-    """Add the upper triangle of ``rowsᵀ rows`` to ``total``, block by block."""
-    for start in range(0, rows.shape[2], _BLOCK):
+def _without_noise(values: Tensor) -> Tensor:
+    """Eigenvalues ``[groups, N]``, rising; what rounding alone may have made of a zero is 0."""
+    least = _NOISE * torch.finfo(values.dtype).eps * values[:, -1:]
+    return values.where(values > least, 0)
+
+
+def _add_squared(total: Tensor, columns: Tensor) -> None:
+    """Add the upper triangle of ``C Cᵀ`` to ``total [groups, K, K]``, for ``C [groups, K, N]``."""
+    for start in range(0, columns.shape[1], _BLOCK):
         block = slice(start, start + _BLOCK)
-        total[:, block, start:] += rows[:, :, block].mT @ rows[:, :, start:]
+        for whole, of_group in zip(total, columns, strict=True):
+            whole[block, start:].addmm_(of_group[block], of_group[start:].mT)

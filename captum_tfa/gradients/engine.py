@@ -27,6 +27,7 @@ from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.memory import MOST_TESTS_AT_ONCE, Room
 from captum_tfa.gradients.modes import differentiating, no_saved_tensors_hooks
 from captum_tfa.gradients.module_outputs import of_their_own
+from captum_tfa.gradients.pass_each import tell_once
 from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.stored import StoredGradients
@@ -95,6 +96,8 @@ class GradientEngine:
         self._collector = TermCollector()
         #: How many examples a pass takes.
         self.room = Room()
+        #: Parameters that cost a pass for each example, as the last batch of several has shown.
+        self.pass_each: list[str] = []
         self._independent: set[tuple[bool, ...]] = set()
 
     def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[StoredGradients]:
@@ -225,12 +228,21 @@ class GradientEngine:
         leaves = [*record.left_to_autograd(), *chosen.items()]
         uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
         with told_of_freed_graphs():
-            terms, live = self._collector.terms(uses, record.trace.key, losses, differentiable)
+            terms, live = self._collector.terms(
+                uses, record.computed, record.trace.key, losses, differentiable
+            )
         kept.refuse(chosen, outside, terms.keys())
         shared = not all(term.separable for term in terms.values())
-        if len(losses) == 1:  # shares nothing, but a batch would what is not made of images
+        if len(losses) > 1:
+            self.pass_each = [name for name, term in terms.items() if term.shared]
+            tell_once(self.model, self.pass_each)
+        else:  # shares nothing, but a batch would what is not made of images
             shared = not all(record.trace.is_of_images(use.output) for use in live)
         activations = [tensor for use in record.uses for tensor in use.inputs]
+        # Of a computed weight each example's gradient is formed.
+        activations += [
+            one.weight.expand(len(losses), *one.weight.shape) for one in record.computed
+        ]
         self.room.saw(inputs, activations, shared)
         drawn = random.changed()
         if drawn:

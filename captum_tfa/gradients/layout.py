@@ -67,6 +67,10 @@ def layout_of(
         return Layout.EXAMPLE_FIRST, complete
     if last and not first:
         return Layout.EXAMPLE_LAST, complete
+    if first and complete:
+        # Both give every position that has a delta to the same example, as when only the class
+        # tokens of T ≡ 1 (mod B) have one; other deltas may tell them apart the next time.
+        return Layout.EXAMPLE_FIRST, False
     # Both fit where deltas are zero; neither fits where examples share positions.
     return Layout.SHARED, complete and not first
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd.graph import get_gradient_edge
 
+from captum_tfa.gradients.computed import ComputedWeight
 from captum_tfa.gradients.layout import Layout, by_example, example_weights, layout_of
 from captum_tfa.gradients.rule import Products, Rule, StoredTerm, products_of
 from captum_tfa.gradients.uses import Use
@@ -48,6 +49,11 @@ class Term(Protocol):
         ...
 
     @property
+    def shared(self) -> bool:
+        """Whether it surely did not: deltas of zero leave it open."""
+        ...
+
+    @property
     def places(self) -> tuple[Place, ...]:
         """The uses that make up the term; none if their positions are shared by examples."""
         ...
@@ -70,6 +76,7 @@ class _Separable:
     """A use whose positions belong to one example each; all tensors are ``[B, r, ...]``."""
 
     separable: ClassVar[bool] = True
+    shared: ClassVar[bool] = False
 
     rule: Rule
     inputs: tuple[Tensor, ...]
@@ -111,6 +118,7 @@ class _Shared(_Formed):
     places: ClassVar[tuple[Place, ...]] = ()
 
     examples: tuple[_Separable, ...]
+    shared: bool
 
     def gradient(self) -> Tensor:
         return torch.cat([example.gradient() for example in self.examples])
@@ -127,6 +135,10 @@ class _Sum(_Formed):
         return all(term.separable for term in self.terms)
 
     @property
+    def shared(self) -> bool:
+        return any(term.shared for term in self.terms)
+
+    @property
     def places(self) -> tuple[Place, ...]:
         if not self.separable:
             return ()
@@ -137,6 +149,45 @@ class _Sum(_Formed):
         for term in self.terms[1:]:
             total = total + term.gradient()
         return total
+
+
+class _OfWeight:
+    """The gradients of the parameters that a computed weight was made of, found together.
+
+    They are handed out once each, one parameter after the other, and then not kept.
+    """
+
+    def __init__(self, term: Term, computed: ComputedWeight) -> None:
+        self.term, self._computed = term, computed
+        self._found: dict[tuple[bool, str], Tensor] = {}
+
+    def gradient(self, name: str) -> Tensor:
+        key = torch.is_grad_enabled(), name
+        if key not in self._found:
+            parts = self._computed.pulled_back(self.term.gradient())
+            self._found = {(key[0], part): gradient for part, gradient in parts.items()}
+        return self._found.pop(key)
+
+
+@dataclass(frozen=True)
+class _PulledBack(_Formed):
+    """A parameter's part in a weight that was computed from it."""
+
+    places: ClassVar[tuple[Place, ...]] = ()
+
+    name: str
+    of_weight: _OfWeight
+
+    @property
+    def separable(self) -> bool:
+        return self.of_weight.term.separable
+
+    @property
+    def shared(self) -> bool:
+        return self.of_weight.term.shared
+
+    def gradient(self) -> Tensor:
+        return self.of_weight.gradient(self.name)
 
 
 class _WholeGradient(Rule):
@@ -161,11 +212,12 @@ class TermCollector:
     """
 
     def __init__(self) -> None:
-        self._layouts: OrderedDict[Hashable, list[Layout]] = OrderedDict()
+        self._layouts: OrderedDict[Hashable, list[tuple[Layout, bool]]] = OrderedDict()
 
     def terms(
         self,
         uses: Sequence[Use],
+        computed: Sequence[ComputedWeight],
         trace: Hashable,
         losses: Tensor,
         differentiable: bool,
@@ -174,6 +226,7 @@ class TermCollector:
 
         Args:
             uses: what a forward pass recorded.
+            computed: the computed weights among what was used.
             trace: stands for what that pass did; ``None`` if it may lay out examples otherwise
                 the next time.
             losses: the losses of that pass, ``[B]``.
@@ -195,35 +248,40 @@ class TermCollector:
             )
         layouts = self._layouts_of(live, trace, losses)
         shared = [
-            use for (use, _), layout in zip(live, layouts, strict=True) if layout is Layout.SHARED
+            use
+            for (use, _), (layout, _) in zip(live, layouts, strict=True)
+            if layout is Layout.SHARED
         ]
         each = [_deltas(loss, shared, differentiable) for loss in losses] if shared else []
         shared_deltas = iter(zip(*each, strict=True))
         found: dict[str, list[Term]] = {}
-        for (use, delta), layout in zip(live, layouts, strict=True):
+        for (use, delta), (layout, certain) in zip(live, layouts, strict=True):
             use.check_unchanged()
             if layout is Layout.SHARED:
                 term: Term = _Shared(
                     tuple(
                         _separable(use, _zero_if_none(one, delta), 1, Layout.EXAMPLE_FIRST)
                         for one in next(shared_deltas)
-                    )
+                    ),
+                    certain,
                 )
             else:
                 term = _separable(use, delta, len(losses), layout)
             found.setdefault(use.name, []).append(term)
-        terms = {
-            name: several[0] if len(several) == 1 else _Sum(tuple(several))
-            for name, several in found.items()
-        }
-        return terms, [use for use, _ in live]
+        for weight in computed:
+            if weight.name in found:
+                of_weight = _OfWeight(_added(found.pop(weight.name)), weight)
+                for name in weight.leaves:
+                    found.setdefault(name, []).append(_PulledBack(name, of_weight))
+        return {name: _added(terms) for name, terms in found.items()}, [use for use, _ in live]
 
     def _layouts_of(
         self, live: Sequence[tuple[Use, Tensor]], trace: Hashable, losses: Tensor
-    ) -> list[Layout]:
+    ) -> list[tuple[Layout, bool]]:
+        """The layout of each use, and whether it is certain."""
         batch = len(losses)
         if batch == 1:
-            return [Layout.EXAMPLE_FIRST] * len(live)
+            return [(Layout.EXAMPLE_FIRST, True)] * len(live)
         pattern = (trace, *((use.name, type(use.rule), use.shape) for use, _ in live))
         if trace is not None and pattern in self._layouts:
             self._layouts.move_to_end(pattern)
@@ -235,12 +293,15 @@ class TermCollector:
             layout_of(delta, _zero_if_none(other, delta), weights, _leading(use))
             for (use, delta), other in zip(live, weighted, strict=True)
         ]
-        layouts = [layout for layout, _ in found]
         if trace is not None and all(certain for _, certain in found):
-            self._layouts[pattern] = layouts
+            self._layouts[pattern] = found
             if len(self._layouts) > _MOST_LAYOUTS:
                 self._layouts.popitem(last=False)
-        return layouts
+        return found
+
+
+def _added(terms: Sequence[Term]) -> Term:
+    return terms[0] if len(terms) == 1 else _Sum(tuple(terms))
 
 
 def _leading(use: Use) -> int:

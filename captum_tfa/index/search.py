@@ -130,7 +130,13 @@ def self_influence(score: Score, index: GradientIndex) -> Iterator[Tensor]:
 
     Raises:
         TypeError: the score needs more of a gradient than its norm.
+        ValueError: the score measures test examples otherwise than training examples.
     """
+    if score._measured is not score._gradients:
+        raise ValueError(
+            "With a measure_fn an example's self-influence needs two gradients of it, and an index "
+            "has one. Take ScoreInfluence(score, train_dataset)."
+        )
     for rows in index.chunks():
         yield score.of_same(_with_norms(rows))
 

@@ -4,6 +4,8 @@ What goes into them, and what comes out, lies in the modules that bear the quest
 maps in `captum_tfa.metrics.controls`, masks in `captum_tfa.metrics.masking`, and so on.
 """
 
+from captum_tfa.metrics.attribute_recall import attribute_recall
+from captum_tfa.metrics.clean_score import clean_score
 from captum_tfa.metrics.convergence import noise_grid
 from captum_tfa.metrics.counterfactual_regions import counterfactual_regions
 from captum_tfa.metrics.datamodelling import linear_datamodelling_score
@@ -31,6 +33,8 @@ from captum_tfa.metrics.two_cues import cue_auc, plant_twins, plant_two_cues, re
 
 __all__ = [
     "MeasuredOutput",
+    "attribute_recall",
+    "clean_score",
     "compare_maps",
     "counterfactual_regions",
     "cue_auc",

@@ -86,9 +86,12 @@ def explain(
         score: What ranks and is mapped: any `Score` of ``model``, such as
             ``InfluenceScore(model, curvature)``, or ``"grad-cos"``, ``"grad-dot"`` or
             ``"influence"``: the cosine with curvature, for which EK-FAC is fitted to at most 2,000
-            training images first. A score has its own ``loss_fn``, ``output_fn`` and
-            ``parameters``, which are then not given here. For one that is not symmetric the test
-            image's map is of the score turned round. None (default): "grad-cos".
+            training images first (about two passes over these; with labels drawn from the model,
+            or the data's own if ``loss_fn`` does not say how to draw). A score has its own
+            ``loss_fn``, ``output_fn`` and ``parameters``, which are then not given here. For one
+            that is not symmetric the test image's map is of the score turned round. None (default):
+            "influence", which tells best which test image was asked (own finding). "grad-cos" is
+            the paper's and needs no fit.
         index: A `GradientIndex` of the training set, or its folder: the ranking then takes a moment
             instead of a pass over the training set. The best by its estimates are scored again
             exactly, so all scores shown are exact ones. None (default): the whole training set.
@@ -100,7 +103,8 @@ def explain(
             this pair, what the pixels do to the gradients' inner product alone;
             ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
             All but the last have a sign, and the part that has the score's own is shown. None
-            (default): "occlusion", which says best what the score rests on (own finding).
+            (default): "integrated_gradients_norm_held", which tells best which test image was
+            asked (own finding).
             Several names give several maps of the same images: the first is drawn in the figure,
             and the report switches between them.
         layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its
@@ -194,14 +198,17 @@ def explain(
         with tqdm(todo, desc="mapping", unit="image", disable=not show_progress) as bar:
             mapped = [shown(place, value) for place, value in bar]
 
+    # A fitted curvature names the parameters that it was fitted to.
+    all_count = chosen is None and parameters is None
     settings: dict[str, Setting] = {
         "score": asked_with.name,
+        "curvature": arguments.curvature_words(asked_with),
         "method": ",".join(way.name for way in drawn_by),
         "map": "; ".join(way.formula for way in drawn_by),
         "layer": found[1] if found else None,
         "model": type(model).__name__,
         "loss": "cross-entropy" if asked_with.loss_fn is None else _word(asked_with.loss_fn),
-        "parameters": "all trainable" if asked_with.choice is None else "chosen",
+        "parameters": "all trainable" if asked_with.choice is None or all_count else "chosen",
         "training_examples": count,
         "index": None if opened is None else f"{opened.dimension} numbers an example",
         "k": k,
@@ -229,9 +236,14 @@ def explain(
             for label, probability in question.most_probable
         ),
         more_methods=drawn_by[1:],
+        score_name=arguments.DEFAULT_SCORE if score is None else _name_of(score),
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - began,
     )
+
+
+def _name_of(score: Score | str) -> str | None:
+    return score if isinstance(score, str) else None
 
 
 def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:

@@ -89,6 +89,7 @@ class Explanation:
         versions: Versions of the software that made it, by name.
         answers: The classes that the model finds most probable, at most five, best first.
         more_methods: What ``more_maps`` of the training examples are.
+        score_name: The name that the score was asked for by. None: a score was given.
         test_file: Where the test picture lies, if it is known.
         made: When it was made, ISO 8601 in UTC, if it is known.
         seconds: How long that took.
@@ -109,6 +110,7 @@ class Explanation:
     versions: Mapping[str, str]
     answers: tuple[Answer, ...] = ()
     more_methods: tuple[Method, ...] = ()
+    score_name: str | None = None
     test_file: str | None = None
     made: str | None = None
     seconds: float | None = None
@@ -165,3 +167,9 @@ class Explanation:
         from captum_tfa.report.saving import save
 
         return save(self, directory)
+
+    def _repr_html_(self) -> str:
+        """The report, as a notebook shows it."""
+        from captum_tfa.report.page import in_notebook
+
+        return in_notebook(self)

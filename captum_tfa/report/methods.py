@@ -10,9 +10,10 @@ one colour:
 - ``integrated_gradients``: the same with the mean gradient on the straight path from ``b`` to ``x``
   [sundararajan2017axiomatic], without noise.
 - ``integrated_gradients_norm_held``: the same of the score whose norms stay what they are for this
-  pair (`norm_held`): what the pixels do to the inner product of the gradients alone.
+  pair (`norm_held`): what the pixels do to the inner product of the gradients alone. Of these maps
+  it tells best for which test image it was made, by our own measurement.
 - ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing], without
-  noise. Of these maps it says best what the score rests on, by our own measurement.
+  noise. Of these maps it says best what the score itself rests on, by our own measurement.
 
 The last four are contributions and have a sign. A contribution of the score's own sign makes the
 image the proponent, or the opponent, that it is; that part is shown.
@@ -120,9 +121,15 @@ class Method:
         Returns:
             ``[..., H, W]``.
         """
-        if not self.signed:
-            return saliency(map)
-        return (map if score > 0 else -map).sum(dim=-3).clamp_min(0)
+        values = self.values(map)
+        return (values if score > 0 else -values).clamp_min(0) if self.signed else values
+
+    def values(self, map: Tensor) -> Tensor:
+        """One number a pixel of a map ``[..., C, H, W]``: ``[..., H, W]``.
+
+        For a signed map the sum of the channels, with its sign; otherwise that of their ``|map|``.
+        """
+        return map.sum(dim=-3) if self.signed else saliency(map)
 
 
 def _gradient(task: Task) -> Tensor:
@@ -188,7 +195,7 @@ OF_LAYER = Method(
 )
 """The map of a layer: the paper's (appendix D.1)."""
 
-DEFAULT = "occlusion"
+DEFAULT = "integrated_gradients_norm_held"
 """The map of pixels that is drawn if the user names none."""
 
 

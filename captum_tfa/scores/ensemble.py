@@ -56,6 +56,7 @@ class EnsembleScore(SumOfScores):
         self.scores = scores
         self._models = torch.nn.ModuleList(scores)  # they move and print with it
         self.symmetric = all(score.symmetric for score in scores)
+        self.weights = tuple(weights for score in scores for weights in score.weights)
         self.name = f"mean of {len(scores)} × {first.name}"
 
     def parts(self) -> Generator[tuple[float, Score], None, None]:

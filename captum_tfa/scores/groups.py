@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from torch import nn
 
-from captum_tfa.gradients.selection import ParameterChoice, choose
+from captum_tfa.gradients.selection import ParameterChoice, by_layer, choose
 
 Grouping = Literal["parameter", "layer"] | Sequence[str] | Mapping[str, ParameterChoice]
 """How to group: by parameter, by layer, by modules of these names, or groups of one's own."""
@@ -39,8 +39,9 @@ def groups_of(model: nn.Module, parameters: ParameterChoice, by_group: Grouping)
                 f"by_group is {by_group!r}; it must be 'parameter', 'layer', a list of modules' "
                 "names, or a mapping from a group's name to its parameters."
             )
-        of_layers = by_group == "layer"
-        return _sorted(names, {name: _layer(name) if of_layers else name for name in names})
+        if by_group == "parameter":
+            return {name: (name,) for name in names}
+        return {layer: tuple(inside) for layer, inside in by_layer(names).items()}
     if not isinstance(by_group, Mapping | Sequence) or not by_group:
         raise TypeError(
             f"by_group is a {type(by_group).__name__}"
@@ -67,19 +68,9 @@ def groups_of(model: nn.Module, parameters: ParameterChoice, by_group: Grouping)
             f"by_group leaves out {_some(left)}; contributions must add up to the score, so put "
             "what is left into a group of its own."
         )
-    return {group: found for group, found in _sorted(names, of, map(str, choices)).items() if found}
-
-
-def _layer(name: str) -> str:
-    """The module that owns a parameter; the parameter itself where it is the model."""
-    return name.rpartition(".")[0] or name
-
-
-def _sorted(names: Sequence[str], of: Mapping[str, str], order: Iterable[str] = ()) -> Groups:
-    found: dict[str, list[str]] = {group: [] for group in order}
-    for name in names:
-        found.setdefault(of[name], []).append(name)
-    return {group: tuple(inside) for group, inside in found.items()}
+    return {
+        str(group): tuple(name for name in names if of[name] == str(group)) for group in choices
+    }
 
 
 def _some(names: Sequence[str]) -> str:

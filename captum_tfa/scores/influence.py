@@ -93,6 +93,8 @@ class InfluenceScore(Score):
 
     def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``H⁻¹ g_test``."""
+        if not tests.by_name:  # nothing is left of them
+            return tests
         dense = {name: gradient.dense for name, gradient in tests.by_name.items()}
         solved = self.curvature.solve(dense)
         by_name = {name: StoredTerm(None, (), vector.detach()) for name, vector in solved.items()}

@@ -43,6 +43,7 @@ class InnerProduct(Score):
         self.measure_fn = score.measure_fn
         self.symmetric = False
         self.score, self.scale = score, scale
+        self.weights = score.weights
 
     def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``K g`` of the examples on the other side."""

@@ -39,6 +39,7 @@ class PartOfScore(Score):
         # Without K in between it is the same from either side.
         self.symmetric = score.symmetric and type(score).prepared is Score.prepared
         self.score, self.name = score, f"part of {score.name}"
+        self.weights = score.weights
 
     def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``K P g_test``, with the norm of ``K g_test``."""

@@ -38,6 +38,7 @@ from captum_tfa.scores.validate import validate
 
 if TYPE_CHECKING:
     from captum_tfa.scores.by_group import InfluenceByGroup
+    from captum_tfa.scores.weights import ParameterWeights
 
 
 class ZeroGradientWarning(UserWarning):
@@ -83,6 +84,8 @@ class Score(nn.Module, ABC):
     symmetric: bool = True
     #: What reports call it.
     name: str = "score"
+    #: The weights of parameters that act in it.
+    weights: tuple[ParameterWeights, ...] = ()
 
     def __init__(
         self,
@@ -383,6 +386,23 @@ class Score(nn.Module, ABC):
 
         return changed(self, lambda score: PartOfScore(score, parameters))
 
+    def weighted(self, weights: ParameterWeights) -> Score:
+        """The score in which the test gradient of each group of parameters has its weight.
+
+        Args:
+            weights: from `learn_weights`, or of one's own.
+
+        Raises:
+            TypeError: they are none.
+            ValueError: they are of other parameters than count in the score.
+        """
+        from captum_tfa.scores.sum_of_scores import changed
+        from captum_tfa.scores.weighted import WeightedScore
+
+        found = changed(self, lambda score: WeightedScore(score, weights))
+        found.weights = (weights, *self.weights)
+        return found
+
     @outside_inference_mode
     def of_gradients(
         self,
@@ -410,7 +430,21 @@ class Score(nn.Module, ABC):
             train_inputs: images ``[B, ...]``, or a tuple for models with several inputs.
             train_target: labels ``[B, ...]`` or ``None``, as in `forward`.
         """
-        return self.of_gradients(self.of_same, train_inputs, train_target)
+        device = self._ready()
+        inputs = as_tensors(train_inputs, "train_inputs", device)
+        labels = labels_for(len(inputs[0]), train_target, "train_target", device)
+        if self._measured is self._gradients:
+            return self._gradients.apply(self.of_same, inputs, labels)
+        # As a test example it is measured otherwise.
+        tests = self.test_gradients(inputs, labels)
+        left = torch.arange(len(inputs[0]), device=device)
+
+        def of_next(some: Gradients) -> Tensor:
+            nonlocal left
+            rows, left = left.split([len(some.values), len(left) - len(some.values)])
+            return self.of(some, tests, rows)
+
+        return self._gradients.apply(of_next, inputs, labels)
 
     def gradients_of(
         self, tests: DistinctTests, rows: Sequence[int]

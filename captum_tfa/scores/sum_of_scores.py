@@ -93,7 +93,7 @@ class EachPart(SumOfScores):
         super().__init__(score.model, score.loss_fn, score.output_fn, score.choice)
         self.symmetric = False
         self.score, self.name = score, score.name
-        self.several_models = score.several_models
+        self.several_models, self.weights = score.several_models, score.weights
         self._change = change
 
     def parts(self) -> Generator[tuple[float, Score], None, None]:

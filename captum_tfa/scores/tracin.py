@@ -20,6 +20,7 @@ from captum_tfa.scores.captum_hooks import refuse_layer_methods
 from captum_tfa.scores.grad_dot import GradDotScore
 from captum_tfa.scores.score import Score
 from captum_tfa.scores.sum_of_scores import SumOfScores
+from captum_tfa.trajectory import Trajectory
 from captum_tfa.trajectory.at_state import at_state
 from captum_tfa.trajectory.state_files import check_fits, read_state
 
@@ -38,7 +39,8 @@ class TracInScore(SumOfScores):
     Args:
         model: the trained model, as for `Score`.
         checkpoints: states of the model, at least one: state dicts, files of them (``.pt`` with
-            tensors alone, ``.safetensors``), or functions that return a state dict.
+            tensors alone, ``.safetensors``), or functions that return a state dict; or a
+            `Trajectory`.
         learning_rates: ``η_c``, one for each checkpoint, or one for all.
         loss_fn: as for `Score`; likewise ``output_fn``, ``parameters``.
         measure_fn: as for `Score`.
@@ -59,7 +61,7 @@ class TracInScore(SumOfScores):
     def __init__(
         self,
         model: nn.Module,
-        checkpoints: Sequence[Checkpoint],
+        checkpoints: Sequence[Checkpoint] | Trajectory,
         learning_rates: float | Sequence[float] = 1.0,
         loss_fn: LossFn | str | None = None,
         output_fn: OutputFn | None = None,
@@ -67,6 +69,8 @@ class TracInScore(SumOfScores):
         measure_fn: LossFn | str | None = None,
     ) -> None:
         super().__init__(model, loss_fn, output_fn, parameters, measure_fn)
+        if isinstance(checkpoints, Trajectory):
+            checkpoints = checkpoints.states
         if isinstance(checkpoints, str | Path | Mapping) or callable(checkpoints):
             checkpoints = [checkpoints]
         self.checkpoints = list(checkpoints)

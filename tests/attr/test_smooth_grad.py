@@ -18,14 +18,14 @@ from captum_tfa import (
 from captum_tfa.attr import noisy_copies
 from tests.attr.comparing import assert_same
 from tests.attr.small_nets import LABELS, pictures, small_net
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, cos, dot, slow_map
 
 LEVEL, COPIES, SEED = 0.2, 3, 5
 
 
 def _slow(model: torch.nn.Module, train: Tensor, test: Tensor, cosine: bool = True) -> Tensor:
     """The oracle's mean map of each training image, for one test image."""
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     means = []
     for row in range(len(train)):
         copies = noisy_copies(train[row : row + 1], COPIES, LEVEL, SEED)

@@ -24,8 +24,8 @@ def test_build_info_verify_and_explain(home: Home, capsys: pytest.CaptureFixture
     assert "32 numbers of float16" in said
     assert main(["index", "verify", "kept"]) == 0
     assert "all is right with the 8 training examples" in capsys.readouterr().out
-    assert main(home.arguments(out="plain")) == 0
-    assert main(home.arguments(out="indexed", index="kept")) == 0
+    assert main(home.arguments(out="plain", score="grad-cos")) == 0
+    assert main(home.arguments(out="indexed", score="grad-cos", index="kept")) == 0
     plain, indexed = (
         json.loads((home.folder / name / "explanation.json").read_text())
         for name in ("plain", "indexed")
@@ -48,7 +48,7 @@ def test_an_index_of_the_margin_is_not_for_explain(
 ) -> None:
     assert main(build(home, "--loss", "margin")) == 0
     assert "minus_margin" in GradientIndex.open("kept").info()
-    assert main(home.arguments(index="kept")) == 2
+    assert main(home.arguments(index="kept", score="grad-cos")) == 2
     assert "is another one: it was built with loss" in capsys.readouterr().err
 
 

@@ -28,7 +28,8 @@ def check(model: nn.Module, inputs: tuple[Tensor, ...], expected: set[str] | Non
             assert factors is not None
             activations, deltas = factors
             gradients = {key: term.gradient() for key, term in terms.items()}
-            assert relative_error(deltas.mT @ activations, layer.joined(gradients)) < EXACT
+            made = torch.einsum("gobt,gkbt->bgok", deltas, activations)
+            assert relative_error(made, layer.joined(gradients)) < EXACT
             parted = layer.parted(layer.joined(gradients), gradients)
             assert all(torch.equal(parted[key], gradients[key]) for key in parted)
     if expected is not None:

@@ -21,6 +21,9 @@ def test_it_is_found_in_the_package() -> None:
     ("options", "error", "words"),
     [
         ({"kind": "k-fac"}, ValueError, "kind is 'k-fac'; it must be one of hessian, ggn"),
+        ({"kind": ["ekfac"]}, ValueError, r"kind is \[.ekfac.\]; it must be one of"),
+        ({"damping": float("inf")}, ValueError, "damping is inf; it must be a finite number"),
+        ({"tolerance": "small"}, ValueError, "tolerance is .small.; it must be above 0"),
         ({"labels": "drawn"}, ValueError, "must be 'sampled' or 'true'"),
         ({"damping": -0.1}, ValueError, "damping is -0.1; it must be a finite number"),
         ({"damping": "0.1"}, TypeError, "damping is a str"),

@@ -26,7 +26,7 @@ def test_a_block_is_one_kronecker_product_with_the_trace_of_the_fisher_matrix() 
     for layer in curvature.layers:
         activations, deltas = layer.factors(terms)
         right, left = (
-            torch.einsum("bgti,bgtj->gij", factor, factor) for factor in (activations, deltas)
+            torch.einsum("gibt,gjbt->gij", factor, factor) for factor in (activations, deltas)
         )
         # Group by group, entries in the order of weight and bias joined: row by row of [O, K + 1].
         products = [torch.kron(one, other) for one, other in zip(left, right, strict=True)]

@@ -55,6 +55,17 @@ def test_deltas_of_zero_leave_it_open() -> None:
     assert not layout_of(nothing, nothing, _deltas([0] * 6)[2], leading=1)[1]
 
 
+def test_positions_that_both_layouts_give_to_the_same_example_are_no_reason_for_more_passes() -> (
+    None
+):
+    # Of four tokens each, only the first has a delta: position 4 i is of example i either way.
+    weights = example_weights(BATCH, torch.zeros((), dtype=torch.float64))
+    delta = torch.zeros(4 * BATCH, WIDTH, dtype=torch.float64)
+    delta[::4] = torch.randn(BATCH, WIDTH, dtype=torch.float64)
+    weighted = delta * weights.repeat_interleave(4)[:, None]
+    assert layout_of(delta, weighted, weights, leading=1) == (Layout.EXAMPLE_FIRST, False)
+
+
 def test_positions_that_several_examples_share_are_shared() -> None:
     weights = example_weights(BATCH, torch.zeros((), dtype=torch.float64))
     parts = torch.randn(BATCH, BATCH, WIDTH, dtype=torch.float64)  # example, position, width

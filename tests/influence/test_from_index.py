@@ -136,6 +136,12 @@ def test_self_influence_is_exact(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
 
 
+def test_self_influence_by_another_measure_is_refused(tmp_path: Path) -> None:
+    score = SCORES["logit"]()
+    with pytest.raises(ValueError, match="needs two gradients"):
+        ScoreInfluence(score, index_of(score, tmp_path, 4)).self_influence()
+
+
 @pytest.mark.parametrize("normalise", ["theta", "ell"])
 def test_scores_that_need_more_of_a_gradient_are_refused(normalise: str, tmp_path: Path) -> None:
     score = curved(normalise)

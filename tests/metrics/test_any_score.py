@@ -17,7 +17,7 @@ from captum_tfa.metrics.sgd_step import loss_changes
 from captum_tfa.metrics.shortcuts import corner_square
 from captum_tfa.scores import Score, norm_held
 from tests.metrics.pairs import TinyPairs, tiny_net, tiny_pairs, tiny_saliency
-from tests.oracle import SlowScore
+from tests.oracle import SlowScore, dot
 
 COLOUR = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
 FRACTIONS = (0.25, 0.5, 1.0)
@@ -107,7 +107,7 @@ def test_a_sum_over_checkpoints_is_the_weighted_sum_of_its_parts() -> None:
     found = masked_influence(net, *pairs, tiny_saliency(), COLOUR, score=score, **options)
     for row, fraction in enumerate(FRACTIONS):
         parts = [
-            SlowScore(model, cosine=False)(
+            SlowScore(model, formula=dot)(
                 by_hand(fraction, False), pairs.test, pairs.test_labels, pairs.train_labels
             ).detach()
             for model in (net, other)

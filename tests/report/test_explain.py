@@ -22,6 +22,7 @@ def quick(**changes: Any) -> Explanation:
         "test_input": puzzling_picture(),
         "test_target": 1,
         "nt_samples": 2,
+        "score": "grad-cos",
         **changes,
     }
     return explain(**given)

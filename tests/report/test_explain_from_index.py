@@ -14,7 +14,7 @@ from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
 
 def explained(index: Any, **changes: Any) -> Any:
-    arguments = {"k": 2, "nt_samples": 1, "method": "gradient", **changes}
+    arguments = {"k": 2, "nt_samples": 1, "method": "gradient", "score": "grad-cos", **changes}
     return explain(tiny_model(), TinyPictures(30), puzzling_picture(), 1, index=index, **arguments)
 
 

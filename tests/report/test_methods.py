@@ -27,7 +27,13 @@ class Side:
     """One end of the first proponent's influence: its map, and what Captum needs to draw it."""
 
     def __init__(self, of_test: bool, **changes: Any) -> None:
-        given: dict[str, Any] = {"nt_samples": 4, "noise_level": 0.0, "k": 1, **changes}
+        given: dict[str, Any] = {
+            "nt_samples": 4,
+            "noise_level": 0.0,
+            "k": 1,
+            "score": "grad-cos",
+            **changes,
+        }
         explanation = explain(tiny_model(), TinyPictures(), puzzling_picture(), 1, **given)
         example = explanation.proponents[0]
         picture, label = TinyPictures()[example.index]

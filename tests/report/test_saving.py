@@ -15,7 +15,7 @@ from captum_tfa.report.explanation import Answer
 from captum_tfa.report.methods import METHODS
 from tests.report.tiny import explanation, training_example
 
-FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
 
 def names(folder: Path) -> set[str]:

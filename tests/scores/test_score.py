@@ -12,6 +12,7 @@ from tests.oracle import (
     EXACT,
     SlowScore,
     assert_exact,
+    dot,
     relative_error,
     scores_and_maps,
     slow_map,
@@ -207,7 +208,7 @@ def test_two_scores_of_one_model_in_turn() -> None:
     late = GradCosScore(model, parameters=lambda name: name.startswith("8."))
     scores = (
         (GradCosScore(model), SlowScore(model)),
-        (GradDotScore(model), SlowScore(model, cosine=False)),
+        (GradDotScore(model), SlowScore(model, formula=dot)),
         (late, SlowScore(model, parameters=lambda name: name.startswith("8."))),
     )
     labels = torch.tensor([0, 1, 2])

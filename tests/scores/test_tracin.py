@@ -32,7 +32,7 @@ from captum_tfa import (
 from captum_tfa.report import explain
 from tests.attr.comparing import assert_same, left_as_found, slow_layer_map
 from tests.attr.small_nets import LABELS, pictures, small_net
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, dot, slow_map
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
 TRAIN, TEST = pictures(3, 1), pictures(2, 2)
@@ -107,7 +107,7 @@ def test_ranking_by_the_last_layer_is_captums_fast_one() -> None:
 
 def slow_sum(model: nn.Module, make: Any) -> Any:
     return sum(
-        rate * make(SlowScore(at(model, state), cosine=False))
+        rate * make(SlowScore(at(model, state), formula=dot))
         for rate, state in zip(RATES, states(model), strict=True)
     )
 

@@ -6,6 +6,7 @@ to the training set once, and kept.
 
 from __future__ import annotations
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from torch.utils.data import Dataset
 
 from captum_tfa import InfluenceScore
 from captum_tfa.curvature import fit_curvature, load_curvature
+from captum_tfa.demo import Pictures
 from captum_tfa.report import methods
 from captum_tfa.report.arguments import SCORES, WITH_CURVATURE
 from captum_tfa.report.mapping import Mapper
 from captum_tfa.scores import Score
+from common.pairs import network_name
 
 PAPER_SCORE, PAPER_METHOD = "grad-cos", "gradient"
 RIVAL_SCORE, RIVAL_METHOD = "influence", "integrated_gradients_norm_held"
@@ -60,6 +63,30 @@ def score_named(
         file.parent.mkdir(parents=True, exist_ok=True)
         curvature.save(file)
     return InfluenceScore(model, curvature, loss_fn=loss_fn)
+
+
+def unkept_score(name: str, model: nn.Module, train: Dataset[Any], fitted: int) -> Score:
+    """As `score_named`, for a network that is looked at once: its curvature is not kept."""
+    if name in SCORES:
+        return SCORES[name](model)
+    most = min(fitted, len(train))  # type: ignore[arg-type]
+    return InfluenceScore(model, fit_curvature(model, train, max_examples=most))
+
+
+def score_of_pairs(
+    name: str, model: nn.Module, train: Pictures, run: Namespace, seed: int | None = None
+) -> Score:
+    """`score_named` for a network of `common.pairs`.
+
+    Args:
+        name: As in `score_named`.
+        model: The network.
+        train: What it was trained on.
+        run: Settings with ``cache``, ``epochs``, ``seed`` and ``fitted``.
+        seed: Of its training; None is that of the settings.
+    """
+    kept = network_name(train, run.epochs, run.seed if seed is None else seed)
+    return score_named(name, model, train, f"{run.cache}/{kept}", run.fitted)
 
 
 class Maps:
