@@ -109,7 +109,7 @@ def all_setups() -> dict[str, Setup]:
             1e-3,
             64,
             run.ranked // 2,  # it is slow to differentiate
-            2 * run.mapped // 3,
+            max(1, 2 * run.mapped // 3),
             run.fitted // 2,
             False,
         ),

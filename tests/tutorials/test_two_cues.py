@@ -19,23 +19,24 @@ def test_every_setup_score_kind_and_map_is_read(tmp_path: Path) -> None:
         cache=tmp_path / "cache",
         out=tmp_path / "out",
         per_class=40,
-        epochs=4,
+        epochs=10,
         tests=1,
         ranked=20,
         mapped=1,
         samples=2,
         fitted=8,
-        gradients=(4, 8),
+        gradients=(16, 32),
         seeds=1,
         tints_seeds=1,
     )
     asked = [run for runs in seen["found"].values() for run in runs if run["asked"]]
     assert asked, "no test image is fooled by both cues, so nothing was read"
     for run in asked:
-        for aucs in (*run["aucs"].values(), *run["kinds"].values()):
+        kinds = run.get("kinds", {})  # of the small CNNs
+        assert len(kinds) in (0, 3 * 5)
+        for aucs in (*run["aucs"].values(), *kinds.values()):
             assert len(aucs) == 2  # one test image with either cue
             assert all(0 <= auc <= 1 for auc in aucs)
-        assert len(run["kinds"]) == 3 * len(run["seconds"]) == 3 * 5
         # Of a cosine the loss and the margin of the test image are one.
         loss, margin = (run["aucs"][f"grad-cos{how}"] for how in ("", ", margin of the test image"))
         assert loss == pytest.approx(margin, abs=0.02)
@@ -48,6 +49,7 @@ def test_every_setup_score_kind_and_map_is_read(tmp_path: Path) -> None:
         assert set(run["parts"]) == {"grad-cos", "influence, cosine"}
         for parts in run["parts"].values():
             assert all(0 <= above <= 1 for above, _, _ in parts.values())
+    assert any("kinds" in run for run in asked)
     page = (tmp_path / "out" / "two_cues.md").read_text()
     for part in ("AUC of", "ekfac, damping 0.1", "**removal**", "Why maps go wrong"):
         assert part in page

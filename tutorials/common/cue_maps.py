@@ -256,13 +256,16 @@ def features(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def told_apart(model: nn.Module, twins: tuple[Tensor, Tensor]) -> float:
-    """How often a linear probe of the features knows which twin it sees, on the other half."""
+    """How often a linear probe of the features knows which twin it sees, on the other half.
+
+    Twins stand in the same half, so that knowing the picture does not help.
+    """
     both = torch.cat(twins)
     with torch.no_grad():
         seen = features(model, both).double()
     seen = (seen - seen.mean(0)) / seen.std(0).clamp_min(1e-9)
     sign = torch.cat([torch.ones(len(twins[0])), -torch.ones(len(twins[1]))]).double()
-    half = torch.arange(len(both)) % 2 == 0
+    half = (torch.arange(len(twins[0])) % 2 == 0).repeat(2)
     gram = seen[half].T @ seen[half] + len(both) * 0.1 * torch.eye(seen.shape[1]).double()
     weights = torch.linalg.solve(gram, seen[half].T @ sign[half])
     return float(((seen[~half] @ weights).sign() == sign[~half]).double().mean())
