@@ -98,12 +98,6 @@ def test_many_tests_make_gradients_worth_their_forming() -> None:
     assert _is_gram(LinearWeight(), *sizes, tests=16, paired=True)  # each example has one
 
 
-def test_tests_that_are_kept_as_they_are_rule_gram_out() -> None:
-    inputs, delta = _linear(8, 1, 512, 512)
-    dense = StoredTerm(None, (), _empty(1, 512, 512))
-    assert LinearWeight()._gram((inputs,), delta, dense, None) is None
-
-
 @given(
     batch=st.integers(1, 3),
     positions=st.integers(1, 5),
