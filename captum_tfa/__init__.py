@@ -7,28 +7,39 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from captum_tfa.attr import (
+        IntegratedXtrAIn,
         LayerTrainingGradCos,
         LayerTrainingGradDot,
         LayerTrainingGradient,
+        LearnedFrom,
+        SmoothGrad,
         TrainingGradCos,
         TrainingGradDot,
         TrainingGradient,
         TrainingGradientXInput,
         TrainingIntegratedGradients,
         TrainingOcclusion,
+        Xstep,
+        XtrAIn,
+        XtrAInPlus,
     )
-    from captum_tfa.influence import ScoreInfluence
-    from captum_tfa.report import Explanation
+    from captum_tfa.influence import ScoreInfluence, learn_weights
+    from captum_tfa.report import Explanation, draw_weights, explain_parts
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
         EnsembleScore,
         GradCosScore,
         GradDotScore,
+        InfluenceByGroup,
         InfluenceScore,
+        ParameterWeights,
+        PassForEachExampleWarning,
+        RepresenterScore,
         TracInScore,
         ZeroGradientWarning,
     )
     from captum_tfa.scores.validate import validate
+    from captum_tfa.trajectory import Trajectory, TrajectoryRecorder
 
 __version__ = "0.1.0"
 
@@ -37,11 +48,18 @@ __all__ = [
     "Explanation",
     "GradCosScore",
     "GradDotScore",
+    "InfluenceByGroup",
     "InfluenceScore",
+    "IntegratedXtrAIn",
     "LayerTrainingGradCos",
     "LayerTrainingGradDot",
     "LayerTrainingGradient",
+    "LearnedFrom",
+    "ParameterWeights",
+    "PassForEachExampleWarning",
+    "RepresenterScore",
     "ScoreInfluence",
+    "SmoothGrad",
     "TracInScore",
     "TrainingGradCos",
     "TrainingGradDot",
@@ -49,14 +67,22 @@ __all__ = [
     "TrainingGradientXInput",
     "TrainingIntegratedGradients",
     "TrainingOcclusion",
+    "Trajectory",
+    "TrajectoryRecorder",
+    "Xstep",
+    "XtrAIn",
+    "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
+    "draw_weights",
     "explain",
+    "explain_parts",
+    "learn_weights",
     "validate",
 ]
 
 
-_FOLDERS = ("curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,19 @@ def test_folders_need_no_import_of_their_own() -> None:
     ]
 
 
+def test_metrics_are_few_and_what_feeds_them_lies_in_their_modules() -> None:
+    from captum_tfa import metrics
+    from captum_tfa.metrics import controls, masking
+
+    assert len(metrics.__all__) == len(set(metrics.__all__)) <= 30
+    for name in metrics.__all__:
+        assert getattr(metrics, name) is not None
+    vague = {"area", "compare", "correction", "paint", "precision", "without", "masked", "Train"}
+    assert not vague & set(dir(metrics))
+    assert metrics.mean_colour is masking.mean_colour
+    assert controls.random_saliency.__module__ == "captum_tfa.metrics.controls"
+
+
 def _printed(code: str) -> list[str]:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

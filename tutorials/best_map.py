@@ -16,6 +16,7 @@
 # %%
 import itertools
 import time
+from functools import partial
 from textwrap import fill
 
 import matplotlib.pyplot as plt
@@ -24,12 +25,13 @@ import torch
 from captum_tfa.demo import predict
 from captum_tfa.metrics.masked_influence import masked_influence
 from captum_tfa.metrics.masking import mean_colour
-from captum_tfa.metrics.perturbation import area
+from captum_tfa.metrics.perturbation import area_under_curve
 from common.maps import show_map, show_picture
 from common.networks import accuracy
 from common.pairs import Pairs, prepared, stacked, strongest
 from common.record import Record, interval
 from common.remembering import remembered
+from common.rivals import PAPER_SCORE, RIVAL_SCORE, score_of_pairs
 from common.saliencies import CONTROLS, PAPER, Candidates
 from common.settings import settings
 
@@ -45,6 +47,8 @@ run = settings(
     noise_level=0.1,
     fractions=(0.1, 0.3, 0.5, 0.7),
     step_size=1e-4,
+    score=RIVAL_SCORE,  # beside grad-cos, in a section of its own
+    fitted=2000,  # training images to which its curvature is fitted
 )
 page = Record("Which map is best?", run.out, run)
 train, pool, test, model = prepared(run)
@@ -66,14 +70,28 @@ page.say(
 probabilities, labels = predict(model, test)
 is_right = probabilities.argmax(1) == labels
 generator = torch.Generator().manual_seed(run.seed)
-cases: dict[str, Pairs] = {}
+chosen = {}
 for word, group in (("right", is_right), ("wrong", ~is_right)):
     places = group.nonzero().flatten()
-    chosen = places[torch.randperm(len(places), generator=generator)[: run.tests]]
-    images, true = stacked(test, chosen)
-    for proponents, kind in ((True, "proponents"), (False, "opponents")):
-        cases[f"{word}, {kind}"] = strongest(model, pool, images, true, 1, proponents)
-everything = Pairs(*(torch.cat(parts) for parts in zip(*cases.values(), strict=True)))
+    chosen[word] = places[torch.randperm(len(places), generator=generator)[: run.tests]]
+
+
+def strongest_of(score) -> dict[str, Pairs]:
+    """The pairs of each kind, by a score."""
+    return {
+        f"{word}, {kind}": strongest(model, pool, *stacked(test, places), 1, proponents, score)
+        for word, places in chosen.items()
+        for proponents, kind in ((True, "proponents"), (False, "opponents"))
+    }
+
+
+def joined(cases: dict[str, Pairs]) -> Pairs:
+    return Pairs(*(torch.cat(parts) for parts in zip(*cases.values(), strict=True)))
+
+
+grad_cos = score_of_pairs(PAPER_SCORE, model, train, run)
+cases = strongest_of(grad_cos)
+everything = joined(cases)
 of_cases = (2, 2, len(everything.scores) // 4)  # right or wrong, pro- or opponent, test image
 page.table(
     ["test image, training images", "pairs", "mean score"],
@@ -106,12 +124,16 @@ WITH_STEP = (
     "contiguous random",
     "own label |SmoothGrad|",
 )
-candidates = Candidates(model, LAYERS, colour, run.samples, run.noise_level, run.seed)
 
 
-def measure() -> dict:
+def candidates_of(score) -> Candidates:
+    return Candidates(score, LAYERS, colour, run.samples, run.noise_level, run.seed)
+
+
+def measure(score, everything: Pairs) -> dict:
     """What is left, by map and setup: scores, and loss changes where a step was taken."""
     began = time.monotonic()
+    candidates = candidates_of(score)
     maps = candidates.of_pairs(everything)
     maps |= candidates.controls(everything, LAYERS["late layer"])
     found: dict = {"scores": {}, "losses": {}, "minutes": 0.0}
@@ -125,6 +147,7 @@ def measure() -> dict:
                 fractions=run.fractions,
                 step_size=run.step_size if name in WITH_STEP else None,
                 seed=run.seed,
+                score=score,
                 **options,
             )
             found["scores"].setdefault(name, {})[setup] = left.scores.tolist()
@@ -136,7 +159,8 @@ def measure() -> dict:
 
 
 asked = {key: value for key, value in vars(run).items() if key not in ("out", "cache")}
-found = remembered(f"{run.cache}/best-map-{run.seed}-{run.tests}.json", asked, measure)
+file = f"{run.cache}/best-map-{run.seed}-{run.tests}"
+found = remembered(f"{file}.json", asked, partial(measure, grad_cos, everything))
 sign = everything.scores.sign()
 left = {
     name: {setup: sign * torch.tensor(values) for setup, values in setups.items()}
@@ -175,15 +199,15 @@ page.table(
 
 
 # %%
-def heights(name: str, setup: str) -> torch.Tensor:
+def heights(name: str, setup: str, left: dict = left) -> torch.Tensor:
     """Areas, ``[right/wrong, pro-/opponents, tests]``."""
-    return area(run.fractions, left[name][setup]).view(of_cases)
+    return area_under_curve(run.fractions, left[name][setup]).view(of_cases)
 
 
-def net(name: str, mask: str = "") -> torch.Tensor:
+def net(name: str, mask: str = "", left: dict = left, whole: float = whole) -> torch.Tensor:
     """Insertion minus deletion, over the masks whose name has ``mask`` in it; in shares of the
     mean score of whole images."""
-    parts = {setup: heights(name, setup) for setup in SETUPS if setup.endswith(mask)}
+    parts = {setup: heights(name, setup, left) for setup in SETUPS if setup.endswith(mask)}
     total = sum(part if "insertion" in setup else -part for setup, part in parts.items())
     return 2 * total / len(parts) / whole
 
@@ -274,7 +298,10 @@ page.table(
 
 # %%
 losses = {
-    name: {setup: area(run.fractions, sign * torch.tensor(values)) for setup, values in of.items()}
+    name: {
+        setup: area_under_curve(run.fractions, sign * torch.tensor(values))
+        for setup, values in of.items()
+    }
     for name, of in found["losses"].items()
 }
 
@@ -342,7 +369,7 @@ def plain(image: torch.Tensor) -> torch.Tensor:
 
 
 for line, row in zip(axes, rows, strict=True):
-    maps = candidates.of_pair(everything, row)
+    maps = candidates_of(grad_cos).of_pair(everything, row)
     score = float(everything.scores[row])
     kind = kinds[row * 4 // len(everything.scores)]
     show_picture(
@@ -363,4 +390,43 @@ for line, row in zip(axes, rows, strict=True):
             fill(name, 17) if row == rows[0] else "",
         )
 page.figure(fig, "examples", "Test image, training image with its score, and its maps.")
+
+# %% [markdown]
+# ## Another score
+#
+# The same for a second score (`--score`), the cosine with curvature: the same test images, with
+# *its* strongest proponents and opponents, its maps, and its own score of the masked images.
+
+# %%
+rival = score_of_pairs(run.score, model, train, run)
+rival_pairs = joined(strongest_of(rival))
+rival_found = remembered(f"{file}-{run.score}.json", asked, partial(measure, rival, rival_pairs))
+rival_sign = rival_pairs.scores.sign()
+rival_left = {
+    name: {setup: rival_sign * torch.tensor(values) for setup, values in setups.items()}
+    for name, setups in rival_found["scores"].items()
+}
+rival_whole = float((rival_sign * rival_pairs.scores).mean())
+rival_net = partial(net, left=rival_left, whole=rival_whole)
+rival_ranked = sorted(rival_left, key=lambda name: -float(rival_net(name).mean()))
+rival_best = next(name for name in rival_ranked if name not in CONTROLS)
+same = (rival_pairs.pool == everything.pool).flatten(1).all(1).float().mean()
+page.say(
+    f"## Another score\n\n`{run.score}` in the place of grad-cos: net of each map as above, in "
+    f"parts of the mean score of whole images ({rival_whole:.3f}). Its pairs are those of grad-cos "
+    f"in {same:.0%} of cases. Best: {rival_best}."
+)
+page.table(
+    ["map", "net, grad-cos", f"net, {run.score}", f"{rival_best} − map", "map − centre"],
+    [
+        [
+            name,
+            interval(of_images(net(name))),
+            interval(of_images(rival_net(name))),
+            interval(of_images(rival_net(rival_best) - rival_net(name))),
+            interval(of_images(rival_net(name) - rival_net("centre"))),
+        ]
+        for name in rival_ranked
+    ],
+)
 page.save()

@@ -25,27 +25,17 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import Occlusion
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from captum_tfa import GradCosScore, ScoreInfluence
+from captum_tfa import GradCosScore, ScoreInfluence, TrainingOcclusion
 from captum_tfa.demo import SmallCNN, make_shapes, train_classifier
 from captum_tfa.demo.shapes import CLASSES, SHORTCUT_CLASS
-from captum_tfa.metrics import (
-    MeasuredOutput,
-    centre_weighted,
-    corner_square,
-    counterfactual_regions,
-    mean_colour,
-    paint,
-    random_saliency,
-    read_counterfactual_regions,
-    some_of_class,
-)
-from captum_tfa.metrics.counterfactual_regions import WHOLE
+from captum_tfa.metrics import MeasuredOutput, counterfactual_regions, mean_colour
+from captum_tfa.metrics.controls import centre_weighted, own_label_occlusion, random_saliency
+from captum_tfa.metrics.counterfactual_regions import WHOLE, read_counterfactual_regions
+from captum_tfa.metrics.shortcuts import corner_square, paint_region, some_of_class
 from common.data import cifar10, subset_of_classes
-from common.maps import occlusion_map
 from common.record import Record
 from common.settings import settings
 from common.training import train_in_half
@@ -115,9 +105,9 @@ def cifar_case(patch: bool) -> Case:
         )
     region = corner_square(run.side, run.side, run.side // 4)
     which = some_of_class(labels, 0, run.patched)
-    images = paint(images, which, region, MAGENTA)
+    images = paint_region(images, which, region, MAGENTA)
     ships = tests[test_labels == 1]
-    ships = paint(ships, torch.ones(len(ships), dtype=torch.bool), region, MAGENTA)
+    ships = paint_region(ships, torch.ones(len(ships), dtype=torch.bool), region, MAGENTA)
     data = TensorDataset(normalised(images), labels)
     return Case(data, normalised(ships), torch.zeros(len(ships), dtype=torch.long), 3, region)
 
@@ -159,33 +149,14 @@ def saliencies(
 ) -> dict[str, torch.Tensor]:
     """Whom to cover where: ``[Q, n, H, W]`` by name."""
     x, y = case.train.tensors
-    colour, window = mean_colour(x), run.side // 4
-    score = GradCosScore(model)
+    start = mean_colour(x).view(1, -1, 1, 1).expand_as(x[:1])
+    method = TrainingOcclusion(GradCosScore(model))
     found: dict[str, list[torch.Tensor]] = {}
     for query, rows in enumerate(images):
         here = slice(query, query + 1)
-        maps = [
-            occlusion_map(
-                score,
-                x[row : row + 1],
-                y[row : row + 1],
-                (queries[here], asked[here]),
-                colour,
-                window,
-                window // 2,
-            )
-            for row in rows.tolist()
-        ]
-        own = Occlusion(model).attribute(
-            x[rows],
-            sliding_window_shapes=(3, window, window),
-            strides=(3, window // 2, window // 2),
-            baselines=colour.view(1, 3, 1, 1).expand_as(x[rows]),
-            target=y[rows],
-        )
         parts = {
-            "map": torch.stack(maps),
-            "own label": own[:, 0].detach(),
+            "map": method.attribute(x[rows], start, y[rows], (queries[here], asked[here]))[:, 0],
+            "own label": own_label_occlusion(model, x[rows], y[rows], start),
             "random": random_saliency(x[rows], seed=query),
             "middle": centre_weighted(x[rows]),
         }

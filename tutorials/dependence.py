@@ -14,12 +14,17 @@
 
 # %%
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
-from captum.attr import GradientShap, Saliency
+from captum.attr import Saliency
 from torch import nn
 
-from captum_tfa import GradCosScore, TrainingGradCos
+from captum_tfa import (
+    GradCosScore,
+    SmoothGrad,
+    TrainingGradient,
+    TrainingIntegratedGradients,
+    TrainingOcclusion,
+)
 from captum_tfa.demo import SmallCNN
 from captum_tfa.metrics.localisation import positive_mass
 from captum_tfa.metrics.masking import mean_colour
@@ -27,8 +32,9 @@ from captum_tfa.metrics.mosaics import grid_pointing_game, make_mosaics, tiled
 from common.data import cifar10
 from common.multi_label import MultiLabelPictures, train_multi_label
 from common.networks import kept
-from common.readings import covered, grad_cam, smooth
+from common.readings import grad_cam
 from common.record import Record, interval
+from common.rivals import RIVAL_METHOD, RIVAL_SCORE, Maps, score_named
 from common.settings import settings
 
 run = settings(
@@ -45,6 +51,9 @@ run = settings(
     unseen=1000,  # test mosaics that say how good the network is
     noise_copies=30,
     noise_level=0.1,
+    score=RIVAL_SCORE,  # a second score for the last section, and a second map
+    method=RIVAL_METHOD,
+    fitted=2000,  # training mosaics to which the curvature of that score is fitted
     seed=0,
 )
 cells = run.rows * run.columns
@@ -62,10 +71,10 @@ training_set = MultiLabelPictures(mosaics.images, targets, train.transform)
 torch.manual_seed(run.seed)
 name = (
     f"mosaics-{run.rows}x{run.columns}-{run.mosaics}-{len(train)}-epochs-{run.epochs}"
-    f"-rate-{run.learning_rate}-seed-{run.seed}.safetensors"
+    f"-rate-{run.learning_rate}-seed-{run.seed}"
 )
 model = kept(
-    f"{run.cache}/{name}",
+    f"{run.cache}/{name}.safetensors",
     SmallCNN(len(classes)),
     lambda model: train_multi_label(
         model, training_set, run.epochs, run.learning_rate, seed=run.seed
@@ -138,7 +147,7 @@ pairs = [tests_for(own.flatten().tolist()) for own in mosaics.labels[: run.maps 
 #
 # Each map is read in two ways: `|gradient|`, as in the paper, and gradient × (input − mean
 # colour), of which the positive part speaks for the score. Beside them stand integrated gradients
-# from the mean colour (with noise: Captum's `GradientShap`) and Grad-CAM on the last convolution.
+# from the mean colour and Grad-CAM on the last convolution.
 #
 # And the plainest question of all, without any gradient to pixels: how much lower is the score
 # when an 8 x 8 square, or a whole cell, is covered by the mean colour? The last says whether the
@@ -155,25 +164,31 @@ noise = (run.noise_copies, run.noise_level, run.seed)
 
 
 def influence_maps(network, loss_fn, image, label, tests, test_labels):
-    return smooth(
-        TrainingGradCos(network, loss_fn),
-        image,
-        *noise,
-        target=label[None],
-        additional_forward_args=(tests, test_labels),
+    method = SmoothGrad(TrainingGradient(GradCosScore(network, loss_fn)))
+    return method.attribute(image[None], label[None], (tests, test_labels), *noise)
+
+
+def covered(of, image, label, tests, test_labels, side):
+    """What the score loses by each square of the mosaic, which tile it."""
+    window = (3, side, side)
+    return TrainingOcclusion(of).attribute(
+        image[None], mean.expand_as(image)[None], label[None], (tests, test_labels), window, window
     )
 
 
 def all_maps(image, label, own, tests, test_labels):
     """Each method's reading of one training image: maps ``[cells, C, H, W]``, one for each test."""
-    own_output = Saliency(lambda images: (model(images) * label).sum(1))
-    output = Saliency(model)
+    own_output = SmoothGrad(Saliency(lambda images: (model(images) * label).sum(1)))
+    output = SmoothGrad(Saliency(model))
+    x = image[None]
     gradients = {
         INFLUENCE: influence_maps(model, bce, image, label, tests, test_labels),
         "before training": influence_maps(untrained, bce, image, label, tests, test_labels),
-        "own labels": smooth(own_output, image, *noise, abs=False).expand(cells, -1, -1, -1),
+        "own labels": own_output.attribute(x, None, None, *noise, abs=False).expand(
+            cells, -1, -1, -1
+        ),
         "the test's class": torch.cat(
-            [smooth(output, image, *noise, target=int(asked), abs=False) for asked in own]
+            [output.attribute(x, int(asked), None, *noise, abs=False) for asked in own]
         ),
     }
     maps = {}
@@ -182,19 +197,11 @@ def all_maps(image, label, own, tests, test_labels):
         maps[method, SIGNED] = gradient * (image - mean)
     again, labels = image.expand(cells, -1, -1, -1), label.expand(cells, -1)
     test_side = (tests, test_labels, labels)
-    torch.manual_seed(run.seed)
-    np.random.seed(run.seed)  # GradientShap draws its places on the path with NumPy
-    maps[INFLUENCE, "integrated gradients"] = GradientShap(score).attribute(
-        again,
-        baselines=mean.expand_as(image)[None],
-        n_samples=run.noise_copies,
-        stdevs=run.noise_level * float(image.max() - image.min()),
-        additional_forward_args=test_side,
+    maps[INFLUENCE, "integrated gradients"] = TrainingIntegratedGradients(score).attribute(
+        x, mean.expand_as(x), label[None], (tests, test_labels), run.noise_copies
     )
     for reading, side in (("8 x 8 squares covered", 8), (COVERED, 32)):
-        maps[INFLUENCE, reading] = covered(
-            score, again, side, mean, additional_forward_args=test_side
-        )
+        maps[INFLUENCE, reading] = covered(score, image, label, tests, test_labels, side)
     maps[INFLUENCE, "Grad-CAM"] = grad_cam(score, last, again, additional_forward_args=test_side)
     maps["the test's class", "Grad-CAM"] = grad_cam(model, last, again, target=own)
     return maps, score(again, *test_side).detach()
@@ -336,7 +343,7 @@ for index, (tests, test_labels) in enumerate(pairs[run.maps :], start=run.maps):
                 (SIZE, gradient.abs()),
                 (SIGNED, gradient * (image - mean)),
                 ("Grad-CAM", grad_cam(variant, last, again, additional_forward_args=test_side)),
-                (COVERED, covered(variant, again, 32, mean, additional_forward_args=test_side)),
+                (COVERED, covered(variant, image, label, tests, asked, 32)),
             ):
                 variants.setdefault((loss, side, reading), []).append(counted(maps))
 variants = {key: torch.stack(rows) for key, rows in variants.items()}
@@ -348,5 +355,54 @@ record.say(
 )
 record.table(
     ("loss", "test side", *HEADER[1:]), [row_of(key, rows) for key, rows in variants.items()]
+)
+
+# %% [markdown]
+# ## Another score, another map
+#
+# A gradient says what a step changes in the parameters; curvature says how much each of these
+# changes counts for what the network does. The cosine with curvature (`--score`) stands beside
+# grad-cos, and a second map (`--method`) beside the paper's, with both losses: the network's own
+# with all labels on the test side, and `−Σ y f` with the asked class on the test side, which
+# measures minus its logit. The same mosaics as in the section before.
+
+
+# %%
+MAPS = {
+    method: Maps(method, mean.flatten(), run.noise_copies, run.noise_level, run.seed)
+    for method in ("gradient", run.method)
+}
+path = f"{run.cache}/{name}"
+rivals = {}  # (score, loss, map) -> rows, one a mosaic
+for of in ("grad-cos", run.score):
+    for loss, loss_fn in (
+        ("cross-entropy, all labels", bce),
+        ("−Σ y f, the asked class", outputs_of_labels),
+    ):
+        asked_with = score_named(of, model, training_set, path, run.fitted, loss_fn, bce)
+        for index, (tests, test_labels) in enumerate(pairs[run.maps :], start=run.maps):
+            image, label = training_set[index]
+            shown = mosaics.labels[index].flatten()
+            only = nn.functional.one_hot(shown, len(classes)).float()
+            test_side = (train.transform(tests), test_labels if loss_fn is bce else only)
+            train_side = (image.expand(cells, -1, -1, -1), label.expand(cells, -1))
+            for method, maps in MAPS.items():
+                found_maps = maps.of(asked_with, train_side, test_side)
+                heat = found_maps if maps.method.signed else found_maps.abs()
+                rivals.setdefault((of, loss, method), []).append(counted(heat))
+        print(of, loss, flush=True)
+rivals = {key: torch.stack(rows) for key, rows in rivals.items()}
+record.say(
+    f"## Another score, another map\n\n`{run.score}` beside grad-cos on the {run.fresh} further "
+    f"mosaics; curvature by EK-FAC, fitted to {min(run.fitted, len(training_set))} training "
+    f"mosaics. Of `{run.method}` the positive part counts."
+)
+record.table(
+    ("score", "loss, test side", *HEADER[1:]), [row_of(key, rows) for key, rows in rivals.items()]
+)
+paper, *others = rivals
+record.table(
+    ("score", "loss, test side", "map", "movement beyond the paper's"),
+    [(*key, interval(rivals[key][:, 2] - rivals[paper][:, 2])) for key in others],
 )
 record.save()

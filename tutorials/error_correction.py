@@ -14,6 +14,7 @@
 #
 # - without the top opponents of the wrong answers: by the mean of grad-cos (the paper's score) over
 #   all of them, by the mean of grad-dot, and by the lowest grad-dot for any one of them;
+# - the same by the cosine with curvature (`--score`), by its mean and for any one of them;
 # - without as many random pictures; without as many random pictures of the same classes;
 # - without those of the highest loss: the cheap baseline that knows nothing of the test pictures;
 # - without as many of the wrong labels as an oracle names: the most that can be reached;
@@ -31,27 +32,27 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
 
-from captum_tfa import GradCosScore, GradDotScore, TrainingGradCos
+from captum_tfa import GradCosScore, GradDotScore, SmoothGrad, TrainingGradCos
 from captum_tfa.demo import Pictures, SmallCNN
 from captum_tfa.metrics.controls import random_saliency
 from captum_tfa.metrics.error_correction import (
     Blanked,
     Correction,
     as_many_at_random,
-    compare,
+    compare_corrections,
     error_correction,
     most_opposed,
-    precision,
     right_answers,
-    without,
+    share_mislabelled,
+    without_examples,
 )
 from captum_tfa.metrics.localisation import positive_mass
 from captum_tfa.metrics.masking import mean_colour, top_mask
 from common.data import cifar10, subset_of_classes
 from common.record import Record, interval
 from common.remembering import remembered
+from common.rivals import RIVAL_METHOD, RIVAL_SCORE, Maps, score_named
 from common.settings import settings
 from common.training import train_in_half
 
@@ -67,6 +68,9 @@ run = settings(
     seeds=(0, 1, 2, 3),
     blank=0.3,  # part of an opponent's blocks of 4 x 4 pixels that is blanked
     nt_samples=20,
+    score=RIVAL_SCORE,  # beside grad-cos and grad-dot, and a map beside gradient × input
+    method=RIVAL_METHOD,
+    fitted=1500,  # training pictures to which its curvature is fitted
 )
 CLASSES = ("dog", "ship", "automobile")
 everything = subset_of_classes(cifar10(run.data, train=True, cache=run.cache), CLASSES)
@@ -110,20 +114,10 @@ def trained(seed: int, dataset) -> torch.nn.Module:
 # %%
 def regions(model, images, labels, test_images, test_labels, mean) -> torch.Tensor:
     """The saliency of each training picture for its own test picture: ``[n, H, W]``."""
-    method = NoiseTunnel(TrainingGradCos(model))
-    torch.manual_seed(0)
-    found = []
-    for row in range(len(images)):
-        maps = method.attribute(
-            images[row : row + 1],
-            nt_type="smoothgrad",
-            nt_samples=run.nt_samples,
-            stdevs=0.1 * float(images[row].max() - images[row].min()),
-            target=labels[row : row + 1],
-            additional_forward_args=(test_images[row : row + 1], test_labels[row : row + 1]),
-        )
-        found.append(positive_mass(-maps * (images[row] - mean.view(-1, 1, 1))))
-    return torch.cat(found)
+    maps = SmoothGrad(TrainingGradCos(model)).attribute(
+        images, labels, (test_images, test_labels), run.nt_samples
+    )
+    return positive_mass(-maps * (images - mean.view(-1, 1, 1)))
 
 
 @torch.no_grad()
@@ -149,12 +143,17 @@ def measure(seed: int) -> dict:
     blame = partial(most_opposed, train_dataset=noisy, n=run.remove)
     of_errors = {"test_images": error_images, "test_labels": error_labels}
     blamed, by_dot = (blame(of(model), **of_errors) for of in (GradCosScore, GradDotScore))
+    path = f"{run.cache}/error_correction-{run.images}-{run.noise}-{run.epochs}-{seed}"
+    rival = score_named(run.score, model, noisy, path, run.fitted)
+    by_rival = blame(rival, **of_errors)
     chosen = {
         "opponents": blamed.indices,
         "opponents by grad-dot": by_dot.indices,
         "opponents of any error by grad-dot": blame(
             GradDotScore(model), **of_errors, against="any"
         ).indices,
+        f"opponents by {run.score}": by_rival.indices,
+        f"opponents of any error by {run.score}": blame(rival, **of_errors, against="any").indices,
         "random": as_many_at_random(blamed.indices, len(noisy), seed=seed),
         "random, same classes": as_many_at_random(
             blamed.indices, len(noisy), noisy.labels, seed=seed
@@ -174,16 +173,28 @@ def measure(seed: int) -> dict:
     )
     top = top_mask(saliency, run.blank, block=4)
     elsewhere = top_mask(random_saliency(images, seed), run.blank, block=4)
-    changed = {f"without: {name}": without(noisy, indices) for name, indices in chosen.items()}
+    changed = {
+        f"without: {name}": without_examples(noisy, indices) for name, indices in chosen.items()
+    }
     changed["opponents' top regions blanked"] = Blanked(noisy, blamed.indices, top, mean)
     changed["opponents' random regions blanked"] = Blanked(noisy, blamed.indices, elsewhere, mean)
+    of_rival = stacked(noisy, by_rival.indices)
+    heat = Maps(run.method, mean, run.nt_samples).heat(
+        rival,
+        (of_rival, noisy.labels[by_rival.indices]),
+        (error_images[by_rival.test_of], error_labels[by_rival.test_of]),
+    )
+    for what, chooser in (("top", heat), ("random", random_saliency(of_rival, seed))):
+        changed[f"{run.score}: {what} regions blanked"] = Blanked(
+            noisy, by_rival.indices, top_mask(chooser, run.blank, block=4), mean
+        )
 
     tests = {"asked": asked, "held out": held_out}
     found = error_correction(model, changed, partial(trained, seed), tests)
     return {
         "accuracy": {of: float(right_answers(model, tests[of]).double().mean()) for of in tests},
         "errors asked about": len(errors),
-        "precision": {name: precision(indices, wrong) for name, indices in chosen.items()},
+        "precision": {name: share_mislabelled(indices, wrong) for name, indices in chosen.items()},
         "found": {
             name: {of: asdict(result) for of, result in results.items()}
             for name, results in found.items()
@@ -203,7 +214,10 @@ def measure(seed: int) -> dict:
 # about.
 
 # %%
-names = ("images", "noise", "remove", "asked", "epochs", "blank", "nt_samples")
+names = (
+    *("images", "noise", "remove", "asked", "epochs", "blank", "nt_samples"),
+    *("score", "method", "fitted"),
+)
 results = []
 for seed in run.seeds:
     question = {**{name: getattr(run, name) for name in names}, "seed": seed}
@@ -277,12 +291,18 @@ PAIRS = (
     ("without: opponents by grad-dot", "without: random"),
     ("without: opponents of any error by grad-dot", "without: random"),
     ("without: opponents of any error by grad-dot", "without: highest loss"),
+    (f"without: opponents by {run.score}", "without: random"),
+    (f"without: opponents by {run.score}", "without: opponents"),
+    (f"without: opponents of any error by {run.score}", "without: random"),
+    (f"without: opponents of any error by {run.score}", "without: highest loss"),
     ("without: highest loss", "without: random"),
     ("without: oracle", "without: random"),
     ("opponents' top regions blanked", "opponents' random regions blanked"),
+    (f"{run.score}: top regions blanked", f"{run.score}: random regions blanked"),
 )
 differences = {
-    pair: compare(*(corrections(name, "held out") for name in pair)).accuracy for pair in PAIRS
+    pair: compare_corrections(*(corrections(name, "held out") for name in pair)).accuracy
+    for pair in PAIRS
 }
 record.say(
     "**Within a seed**, on the pictures held out: difference of accuracy with its 95 % normal "

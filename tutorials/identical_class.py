@@ -9,21 +9,22 @@
 #   influential training image should still be of the test image's own hidden class: a dog for a
 #   dog. This asks for more, since no label tells dogs from birds.
 #
-# Grad-cos, on which the paper builds, came out best of such tests there. Here grad-cos and grad-dot
-# are set beside two plain likenesses that know no gradient: the cosine of the last features, and
-# the distance of the pixels.
+# Grad-cos, on which the paper builds, came out best of such tests there. Here grad-cos, grad-dot
+# and the cosine with curvature (`--score`) are set beside two plain likenesses that know no
+# gradient: the cosine of the last features, and the distance of the pixels.
 
 # %%
 import matplotlib.pyplot as plt
 import torch
 
-from captum_tfa import GradCosScore, GradDotScore, ScoreInfluence
+from captum_tfa import ScoreInfluence
 from captum_tfa.demo import Pictures, SmallCNN, train_classifier
 from captum_tfa.metrics.identical_class import share_of_same_class
 from captum_tfa.metrics.paired import paired_difference
 from common.networks import accuracy, kept
-from common.pairs import prepared, stacked
+from common.pairs import network_name, prepared, stacked
 from common.record import Record, interval
+from common.rivals import RIVAL_SCORE, score_named
 from common.settings import settings
 
 run = settings(
@@ -37,6 +38,8 @@ run = settings(
     ranked=4000,  # training images
     queries=500,  # test images
     superclass=("airplane", "automobile", "ship", "truck"),  # the vehicles, against the rest
+    score=RIVAL_SCORE,  # beside grad-cos and grad-dot
+    fitted=2000,  # training images to which its curvature is fitted
     seed=0,
 )
 record = Record("Identical class and subclass", run.out, run)
@@ -65,16 +68,19 @@ def grouped(pictures, group_of):
 
 
 def learned_groups(group_of):
-    """A network that has learned superclasses."""
+    """A network that has learned superclasses, what it learned, and what it is called."""
     lessons = grouped(train.part(range(run.group_images)), group_of)
     torch.manual_seed(run.seed)
-    name = "".join(map(str, group_of.tolist()))
-    return kept(
-        f"{run.cache}/small-cnn-{len(lessons)}-groups-{name}-{run.group_epochs}-epochs"
-        f"-seed-{run.seed}.safetensors",
+    name = (
+        f"small-cnn-{len(lessons)}-groups-{''.join(map(str, group_of.tolist()))}"
+        f"-{run.group_epochs}-epochs-seed-{run.seed}"
+    )
+    network = kept(
+        f"{run.cache}/{name}.safetensors",
         SmallCNN(len(lessons.classes)),
         lambda new: train_classifier(new, lessons, run.group_epochs, 128, seed=run.seed),
     )
+    return network, lessons, name
 
 
 # %% [markdown]
@@ -89,12 +95,12 @@ ranked = train.part(range(run.ranked))
 images, train_labels = stacked(ranked, torch.arange(run.ranked))
 
 
-def rankings(network, lessons):
+def rankings(network, learned, name, lessons):
     """Scores [queries, ranked] of each training image for each test image, by each score."""
-    scores = {
-        name: ScoreInfluence(score(network), lessons, batch_size=250).influence(queries)
-        for name, score in (("grad-cos", GradCosScore), ("grad-dot", GradDotScore))
-    }
+    scores = {}
+    for of in ("grad-cos", "grad-dot", run.score):
+        score = score_named(of, network, learned, f"{run.cache}/{name}", run.fitted)
+        scores[of] = ScoreInfluence(score, lessons, batch_size=250).influence(queries)
     body = torch.nn.Sequential(*list(network)[:-1])
     with torch.no_grad():
         sides = [torch.cat(list(map(body, side.split(250)))) for side in (queries, images)]
@@ -113,7 +119,8 @@ for title, group_of in (
     (f"identical subclass, {int(half_as_many.max()) + 1} random superclasses", half_as_many),
 ):
     by_class = title == "identical class"
-    network = model if by_class else learned_groups(group_of)
+    whole = model, train, network_name(train, run.epochs, run.seed)
+    network, learned, called = whole if by_class else learned_groups(group_of)
     with torch.no_grad():
         own = torch.cat([network(part).argmax(1) for part in queries.split(250)])
     wanted = own if by_class else hidden
@@ -121,7 +128,7 @@ for title, group_of in (
     known = (group_of[train_labels] == own[:, None]).float()  # ties within a superclass: chance
     guess = share_of_same_class(0 * known if by_class else known, train_labels, wanted)[counts]
     right = f"{accuracy(network, grouped(test, group_of)):.1%}"
-    for name, scores in rankings(network, grouped(ranked, group_of)).items():
+    for name, scores in rankings(network, learned, called, grouped(ranked, group_of)).items():
         top, ten = (share_of_same_class(scores, train_labels, wanted, k)[counts] for k in (1, 10))
         shares[title, name] = top
         found = [interval(top), interval(ten), float(guess.mean()), len(top)]
@@ -154,13 +161,15 @@ for title in titles:
     for rival in ("grad-dot", "cosine of the last features"):
         gap = paired_difference(shares[title, "grad-cos"], shares[title, rival], False)
         record.say(f"- {title}: grad-cos less {rival}, top image: {gap}.")
+    gap = paired_difference(shares[title, run.score], shares[title, "grad-cos"], False)
+    record.say(f"- {title}: {run.score} less grad-cos, top image: {gap}.")
 
 fig, axis = plt.subplots(figsize=(9, 3.4), constrained_layout=True)
 for column, name in enumerate(dict.fromkeys(name for _, name in shares)):
     bars = [interval(shares[title, name]) for title in titles]
-    places = [place + 0.16 * (column - 2) for place in range(len(titles))]
+    places = [place + 0.14 * (column - 2.5) for place in range(len(titles))]
     lengths = [[bar.mean - bar.low for bar in bars], [bar.high - bar.mean for bar in bars]]
-    axis.bar(places, [bar.mean for bar in bars], 0.15, yerr=lengths, label=name)
+    axis.bar(places, [bar.mean for bar in bars], 0.13, yerr=lengths, label=name)
 axis.set_xticks(range(len(titles)), [title.replace(", ", "\n") for title in titles])
 axis.set(ylim=(0, 1.3), ylabel="share of test images whose\ntop training image is alike")
 axis.legend(fontsize=7, ncol=3, loc="upper right")

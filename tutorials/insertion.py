@@ -20,10 +20,8 @@ import time
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
-from tqdm.auto import tqdm
 
-from captum_tfa import GradCosScore, TrainingGradCos
+from captum_tfa import GradCosScore, SmoothGrad, TrainingGradCos, TrainingOcclusion
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -35,11 +33,11 @@ from captum_tfa.metrics.masked_influence import MaskedInfluence, masked_influenc
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.paired import PairedDifference
 from captum_tfa.metrics.perturbation import PerturbationTest
-from common.maps import occlusion_map
 from common.networks import accuracy
 from common.pairs import Pairs, prepared, stacked, strongest
 from common.record import Interval, Record, interval
 from common.remembering import remembered
+from common.rivals import PAPER_METHOD, PAPER_SCORE, RIVAL_METHOD, RIVAL_SCORE, Maps, score_of_pairs
 from common.settings import settings
 
 run = settings(
@@ -55,6 +53,9 @@ run = settings(
     noise_level=0.1,
     fractions=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0),
     step_sizes=(1e-3, 1e-2, 1e-4),
+    score=RIVAL_SCORE,  # beside grad-cos, and a map beside the paper's
+    method=RIVAL_METHOD,
+    fitted=2000,  # training images to which its curvature is fitted
 )
 page = Record("Insertion: do maps find the pixels that matter?", run.out, run)
 train, pool, test, model = prepared(run)
@@ -90,34 +91,16 @@ page.say(
 # %%
 def smooth_gradients(pairs: Pairs) -> torch.Tensor:
     """``M`` of each pair, ``[P, C, H, W]``."""
-    method = NoiseTunnel(TrainingGradCos(model))
-    maps = []
-    for row in tqdm(range(len(pairs.pool)), "maps"):
-        torch.manual_seed(run.seed)
-        here = slice(row, row + 1)
-        image = pairs.pool[here]
-        found = method.attribute(
-            image,
-            nt_type="smoothgrad",
-            nt_samples=run.samples,
-            stdevs=run.noise_level * float(image.max() - image.min()),
-            target=pairs.pool_labels[here],
-            additional_forward_args=(pairs.test[here], pairs.test_labels[here]),
-        )
-        maps.append(found.detach())
-    return torch.cat(maps)
+    side = (pairs.test, pairs.test_labels)
+    noise = (run.samples, run.noise_level, run.seed)
+    return SmoothGrad(TrainingGradCos(model)).attribute(pairs.pool, pairs.pool_labels, side, *noise)
 
 
 def occlusions(pairs: Pairs) -> torch.Tensor:
     """What the score loses when a window becomes the mean colour, ``[P, H, W]``."""
-    score = GradCosScore(model)
-    maps = []
-    for row in tqdm(range(len(pairs.pool)), "occlusion"):
-        here = slice(row, row + 1)
-        side = (pairs.test[here], pairs.test_labels[here])
-        image, label = pairs.pool[here], pairs.pool_labels[here]
-        maps.append(occlusion_map(score, image, label, side, colour, window=8, stride=4))
-    return torch.stack(maps)
+    start, side = colour.view(1, -1, 1, 1).expand_as(pairs.pool), (pairs.test, pairs.test_labels)
+    method = TrainingOcclusion(GradCosScore(model))
+    return method.attribute(pairs.pool, start, pairs.pool_labels, side)[:, 0]
 
 
 def saliencies() -> dict[str, torch.Tensor]:
@@ -413,4 +396,105 @@ handles, names = axes[-2].get_legend_handles_labels()
 fig.legend(handles, names, loc="upper center", bbox_to_anchor=(0.5, 0), ncol=len(names))
 fig.tight_layout()
 page.figure(fig, "curves", "Loss gaps with 95 % intervals over pairs, and mean scores.")
+
+# %% [markdown]
+# ## Another score, another map
+#
+# The same test images with the strongest proponents by a second score (`--score`), the cosine with
+# curvature; a second map (`--method`) beside the paper's, for both scores. The loss after a step
+# knows nothing of the score, so it can compare them.
+
+
+# %%
+def rival_measure() -> dict:
+    """Loss changes and scores of both maps and of random pixels, for both scores."""
+    numbers: dict = {}
+    for of in (PAPER_SCORE, run.score):
+        score = score_of_pairs(of, model, train, run)
+        own = strongest(model, pool, *stacked(test, chosen), run.per_test, score=score)
+        sides = ((own.pool, own.pool_labels), (own.test, own.test_labels))
+        chosen_by = {"random": random_saliency(own.pool, run.seed)}
+        for method in (PAPER_METHOD, run.method):
+            maps = Maps(method, colour, run.samples, run.noise_level, run.seed)
+            chosen_by[method] = maps.heat(score, *sides)
+        for name, saliency_of in chosen_by.items():
+            for step in run.step_sizes:
+                after = masked_influence(
+                    model,
+                    *own[:4],
+                    saliency_of,
+                    colour,
+                    fractions=run.fractions,
+                    step_size=step,
+                    seed=run.seed,
+                    score=score,
+                )
+                numbers[f"{of} {name} {step:g}"] = {
+                    "losses": after.loss_changes.tolist(),
+                    "scores": after.scores.tolist(),
+                    "whole": after.whole_scores.tolist(),
+                }
+            print(of, name, flush=True)
+    return numbers
+
+
+rivals = remembered(
+    f"{run.cache}/insertion-rivals-{run.seed}-{run.tests}.json", asked, rival_measure
+)
+
+
+def against_random(of: str, method: str, step: float) -> PerturbationTest:
+    """A map of a score against random pixels of the same pairs."""
+    both = [rivals[f"{of} {name} {step:g}"] for name in (method, "random")]
+    sides = [{key: torch.tensor(values) for key, values in one.items()} for one in both]
+    return PerturbationTest(
+        *(
+            MaskedInfluence(run.fractions, False, one["losses"], one["scores"], one["whole"])
+            for one in sides
+        )
+    )
+
+
+TWO_BY_TWO = [(of, m) for of in (PAPER_SCORE, run.score) for m in (PAPER_METHOD, run.method)]
+page.say(
+    f"## Another score, another map\n\n`{run.score}` (the cosine with curvature: EK-FAC, fitted to "
+    f"{min(run.fitted, len(train))} training images) beside grad-cos, each with its own strongest "
+    f"proponents of the same test images; `{run.method}` beside the paper's map. Against random "
+    "pixels, the area under the curve: mean loss gap × 1000 (good is below 0) with its 95 % "
+    "interval over pairs, and pairs won; then the same of the score, in parts of its mean for "
+    "whole images (good is above 0)."
+)
+page.table(
+    ["score", "map", *(f"loss, step {step:g}" for step in run.step_sizes), "score that is left"],
+    [
+        [
+            of,
+            method,
+            *(
+                f"{in_thousandths(gap)}, {gap.won:.0%}"
+                for step in run.step_sizes
+                for gap in [against_random(of, method, step).loss_area()]
+            ),
+            f"{gap.mean / scale:.3f} [{gap.low / scale:.3f}, {gap.high / scale:.3f}], "
+            f"{gap.won:.0%}",
+        ]
+        for of, method in TWO_BY_TWO
+        for gap in [against_random(of, method, first).score_area()]
+        for scale in [float(against_random(of, method, first).of_map.whole_scores.abs().mean())]
+    ],
+)
+page.table(
+    ["score", "map", "step", "clear of 0, over pairs"],
+    [
+        [
+            of,
+            method,
+            f"{step:g}",
+            clear_at([test_of.loss_gap(index) for index in range(len(run.fractions))]),
+        ]
+        for of, method in TWO_BY_TWO
+        for step in run.step_sizes
+        for test_of in [against_random(of, method, step)]
+    ],
+)
 page.save()

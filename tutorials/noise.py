@@ -79,7 +79,6 @@ def grids(index):
     """The grids of the gradient and of gradient × (input − mean) for one pair."""
     image, label = pairs.pool[[index]], pairs.pool_labels[[index]]
     side = (pairs.test[[index]], pairs.test_labels[[index]])
-    spread = float(image.max() - image.min())
     seen = []
 
     def gradients(copies):
@@ -90,7 +89,7 @@ def grids(index):
         return (seen.pop(0) * (image - colour)).sum(1, keepdim=True)
 
     # A seed of its own for each pair; far from seeds that drew other things.
-    choice = ([level * spread for level in run.levels], run.copies, 50, 1000 + index)
+    choice = (run.levels, run.copies, 50, 1000 + index)
     return [noise_grid(attribute, image, *choice) for attribute in (gradients, products)]
 
 

@@ -21,7 +21,7 @@
 import matplotlib.pyplot as plt
 import torch
 
-from captum_tfa import GradCosScore, ScoreInfluence, TrainingGradCos
+from captum_tfa import GradCosScore, ScoreInfluence, TrainingGradCos, TrainingOcclusion
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -35,7 +35,7 @@ from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.perturbation import PerturbationTest
 from common.data import photographs, plain
 from common.fine_tuning import fine_tuned
-from common.maps import occlusion_map, show_map, show_picture, smooth_map
+from common.maps import show_map, show_picture, smooth_map
 from common.networks import accuracy
 from common.record import Record, interval
 from common.settings import settings
@@ -148,22 +148,12 @@ tests_of_pairs = [b for _, b in pairs]
 sign = torch.stack([scores[b, a] for a, b in pairs]).sign()
 colour = mean_colour(images)
 signed = (maps * (images - colour.view(3, 1, 1))).sum(1)
-window = run.side // 4
-score = GradCosScore(model)
-lost = torch.stack(
-    [
-        occlusion_map(
-            score,
-            images[[place]],
-            labels[[place]],
-            (test_images[[b]], test_labels[[b]]),
-            colour,
-            window,
-            stride=window // 2,
-        )
-        for place, b in enumerate(tests_of_pairs)
-    ]
-)
+lost = TrainingOcclusion(GradCosScore(model)).attribute(
+    images,
+    colour.view(1, -1, 1, 1).expand_as(images),
+    labels,
+    (test_images[tests_of_pairs], test_labels[tests_of_pairs]),
+)[:, 0]
 own = own_label_gradient(model, images, labels, run.samples, run.noise, run.seed)
 layer = model.get_submodule(run.last_layer)
 saliencies = {

@@ -25,18 +25,23 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
 
-from captum_tfa import TrainingGradCos
+from captum_tfa import SmoothGrad, TrainingGradient
 from captum_tfa.demo import Pictures, predict
 from captum_tfa.metrics.controls import own_label_grad_cam, own_label_gradient
 from captum_tfa.metrics.localisation import positive_mass, saliency, share_of_top_inside
 from captum_tfa.metrics.masking import mean_colour
-from captum_tfa.metrics.shortcuts import corner_square, paint, patch_attribution, some_of_class
+from captum_tfa.metrics.shortcuts import (
+    corner_square,
+    paint_region,
+    patch_attribution,
+    some_of_class,
+)
 from common.data import photographs, plain
 from common.fine_tuning import fine_tuned
 from common.maps import show_map, show_picture
 from common.record import Record, interval
+from common.rivals import PAPER_SCORE, RIVAL_METHOD, RIVAL_SCORE, Maps, score_named
 from common.settings import settings
 
 run = settings(
@@ -52,6 +57,9 @@ run = settings(
     tests=10,  # test photographs of each kind
     opponents=4,
     noise_copies=15,
+    score=RIVAL_SCORE,  # beside grad-cos, and a map beside the paper's
+    method=RIVAL_METHOD,
+    fitted=2000,  # training photographs, at most, to which its curvature is fitted
     seed=0,
 )
 record = Record("A planted patch in a fine-tuned network", run.out, run)
@@ -63,7 +71,7 @@ area, top = float(square.float().mean()), 0.1
 
 
 def with_square(pictures: Pictures, which: torch.Tensor) -> Pictures:
-    images = paint(pictures.images, which, square, torch.tensor([255, 0, 0]))
+    images = paint_region(pictures.images, which, square, torch.tensor([255, 0, 0]))
     return Pictures(images, pictures.labels, pictures.classes, transform=pictures.transform)
 
 
@@ -114,9 +122,12 @@ record.table(
 # %% [markdown]
 # ## What their opponents show
 #
-# Five ways to see the same opponents. The first three read the map of the influence: the paper's
+# Opponents are ranked by grad-cos, and by a second score (`--score`): the cosine with curvature.
+#
+# Six ways to see the same opponents. The first three read the map of the influence: the paper's
 # `|gradient|`; then gradient × (input − mean colour), of which one sign lowers the score (it
-# speaks *against* "bees") and the other raises it. The last two never see the test photograph:
+# speaks *against* "bees") and the other raises it. The fourth is a second map (`--method`), read
+# by what makes the opponent one. The last two never see the test photograph:
 # ordinary feature attribution of the training photograph's own label. Where these find the square
 # just as well, the ranking did the work and the influence map adds nothing to it.
 
@@ -129,23 +140,26 @@ def cam_of(model, images, labels):
     return own_label_grad_cam(model, model.get_submodule(run.layer), images, labels)
 
 
-def ways(model, mean):
-    method = NoiseTunnel(TrainingGradCos(model))
+def scored(rate, name):
+    """A score of one of the networks, by its name."""
+    _, planted, model = trained[rate]
+    path = f"{run.cache}/planted-{run.square}-{rate:g}-{run.network}-{run.side}-{run.epochs}"
+    return score_named(name, model, planted, path, run.fitted)
+
+
+def ways(model, mean, score):
+    method = SmoothGrad(TrainingGradient(score))
+    second = Maps(run.method, mean.flatten(), run.noise_copies, seed=run.seed)
 
     def saliencies(images, labels, test_image, test_label):
-        torch.manual_seed(run.seed)
-        maps = method.attribute(
-            images,
-            nt_samples=run.noise_copies,
-            stdevs=0.1 * float(images.max() - images.min()),
-            target=labels,
-            additional_forward_args=(test_image, test_label),
-        )
+        side = (test_image, test_label)
+        maps = method.attribute(images, labels, side, run.noise_copies, seed=run.seed)
         changes = maps * (images - mean)
         return {
             PAPER: saliency(maps),
             AGAINST: positive_mass(-changes),
             FOR: positive_mass(changes),
+            run.method: second.heat(score, (images, labels), side),
             OWN: own_label_gradient(model, images, labels, run.noise_copies),
             OWN_CAM: cam_of(model, images, labels),
         }
@@ -161,20 +175,24 @@ for (rate, kind), pictures in fooled.items():
     order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(run.seed))
     chosen = looked_at[rate, kind] = pictures.part(order[: run.tests].tolist())
     _, planted, model = trained[rate]
-    results[rate, kind] = patch_attribution(
-        model,
-        planted,
-        torch.stack([image for image, _ in chosen]),
-        torch.full((len(chosen),), OTHER),
-        square,
-        ways(model, mean_colour(planted).view(-1, 1, 1)),
-        run.opponents,
-        top,
-    )
+    for name in (PAPER_SCORE, run.score):
+        score = scored(rate, name)
+        results[rate, kind, name] = patch_attribution(
+            model,
+            planted,
+            torch.stack([image for image, _ in chosen]),
+            torch.full((len(chosen),), OTHER),
+            square,
+            ways(model, mean_colour(planted).view(-1, 1, 1), score),
+            run.opponents,
+            top,
+            score=score,
+        )
+        print(f"{rate:.0%}, {kind}, {name}", flush=True)
 
 # %%
 ranking, shares = [], []
-for (rate, kind), found in results.items():
+for (rate, kind, name), found in results.items():
     which, planted, model = trained[rate]
     chosen = looked_at[rate, kind]
     carry = which[found.opponents].double()
@@ -185,6 +203,7 @@ for (rate, kind), found in results.items():
         (
             f"{rate:.0%}",
             kind,
+            name,
             len(fooled[rate, kind]),
             len(chosen),
             f"{float(of_class):.0%}",
@@ -199,7 +218,7 @@ for (rate, kind), found in results.items():
     for way, inside in means.items():
         if len(inside) > 1:
             more = "" if way == OWN else interval(inside - means[OWN])
-            shares.append((f"{rate:.0%}", kind, len(inside), way, interval(inside), more))
+            shares.append((f"{rate:.0%}", kind, name, len(inside), way, interval(inside), more))
 
 record.say(
     f"The {run.opponents} strongest opponents of each test photograph. Beside them Grad-CAM of "
@@ -210,6 +229,7 @@ record.table(
     (
         f"{planted_name} trained with it",
         "test photographs",
+        "score",
         "fooled",
         "looked at",
         f"opponents: {planted_name}",
@@ -229,6 +249,7 @@ record.table(
     (
         f"{planted_name} trained with it",
         "test photographs",
+        "score",
         "number",
         "map",
         "in the square",
@@ -242,11 +263,12 @@ record.table(
 def drawn(rate, kind):
     """One test photograph with its Grad-CAM; its opponents, with their maps read in three ways."""
     _, planted, model = trained[rate]
-    found, tests = results[rate, kind].opponents[0], looked_at[rate, kind]
+    results_of = results[rate, kind, PAPER_SCORE]
+    found, tests = results_of.opponents[0], looked_at[rate, kind]
     image = tests[0][0].unsqueeze(0)
     answer = answers(model, tests.part([0]))
     images = torch.stack([planted[place][0] for place in found.tolist()])
-    see = ways(model, mean_colour(planted).view(-1, 1, 1))
+    see = ways(model, mean_colour(planted).view(-1, 1, 1), scored(rate, PAPER_SCORE))
     maps = see(images, planted.labels[found], image, torch.tensor([OTHER]))
     figure, axes = plt.subplots(4, 1 + len(found), figsize=(1.4 * (1 + len(found)), 6))
     for place in axes[:, 0]:
@@ -256,7 +278,7 @@ def drawn(rate, kind):
     show_map(axes[1, 0], plain(tests, 0), cam_of(model, image, answer)[0], f"Grad-CAM of {called}")
     for column, place in enumerate(found.tolist()):
         picture = plain(planted, place)
-        score = float(results[rate, kind].scores[0, column])
+        score = float(results_of.scores[0, column])
         title = f"{clean.classes[int(planted.labels[place])]}, {score:+.2f}"
         show_picture(axes[0, column + 1], picture, title)
         for line, way in enumerate((PAPER, AGAINST, FOR), start=1):
@@ -265,7 +287,7 @@ def drawn(rate, kind):
     return figure
 
 
-for rate, kind in results:
+for rate, kind in looked_at:
     name = f"{round(100 * rate)}-{'missing' if kind == MISSING else 'there'}"
     caption = f"{rate:.0%} of the {planted_name} trained with the square. {kind}: a test "
     caption += "photograph, its strongest opponents with their scores, and their maps."

@@ -25,11 +25,11 @@ from captum_tfa.metrics import (
     MeasuredOutput,
     linear_datamodelling_score,
     mislabel_detection,
-    paired_difference,
-    random_subsets,
     retrain_subsets,
     tail_patch,
 )
+from captum_tfa.metrics.paired import paired_difference
+from captum_tfa.metrics.subsets import random_subsets
 from common.data import cifar10, subset_of_classes
 from common.mislabelled import detection_rows, suspicions, with_wrong_labels
 from common.rankings import EKFAC, rankings, tracin

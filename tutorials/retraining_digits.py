@@ -28,13 +28,12 @@ from torch.utils.data import Subset, TensorDataset
 from captum_tfa.metrics import (
     MeasuredOutput,
     leaving_out,
-    left_out,
     linear_datamodelling_score,
     mislabel_detection,
-    paired_difference,
-    random_subsets,
     retrain_subsets,
 )
+from captum_tfa.metrics.paired import paired_difference
+from captum_tfa.metrics.subsets import leave_groups_out, random_subsets
 from common.mislabelled import detection_rows, suspicions, with_wrong_labels
 from common.rankings import EKFAC, rankings, tracin
 from common.record import Record
@@ -217,8 +216,8 @@ def retrained(name: str, members: torch.Tensor, what: str, seeds):
 
 halves = random_subsets(run.train, run.subsets)
 mixed = torch.randperm(run.train, generator=torch.Generator().manual_seed(1))
-alone = left_out(run.train, mixed[: run.single].split(1))
-grouped = left_out(run.train, mixed[: run.groups * run.group_size].split(run.group_size))
+alone = leave_groups_out(run.train, mixed[: run.single].split(1))
+grouped = leave_groups_out(run.train, mixed[: run.groups * run.group_size].split(run.group_size))
 
 record = Record("What retraining says: digits", run.out, run)
 accuracies = ", ".join(f"{right(name):.3f} ({name})" for name in TRAININGS)

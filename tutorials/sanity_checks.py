@@ -8,8 +8,10 @@
 # 2. Random labels: does a network that has learned permuted labels by heart give other maps?
 #
 # The paper names these tests and does not run them. Three ways to a picture of a training image
-# are compared: the size of the paper's map; signed gradient × (input − mean colour); and ordinary
-# SmoothGrad of the training image's own label, which never sees the test image.
+# are compared: the size of the paper's map; signed gradient × (input − mean colour); ordinary
+# SmoothGrad of the training image's own label, which never sees the test image; and a second map
+# (`--method`) of a second score (`--score`), the cosine with curvature. Curvature belongs to a
+# network, so it is fitted anew for each one with other weights.
 
 # %%
 from dataclasses import astuple
@@ -30,6 +32,7 @@ from common.maps import smooth_map
 from common.networks import accuracy, kept
 from common.pairs import prepared, stacked, strongest, trained
 from common.record import Record, interval
+from common.rivals import RIVAL_METHOD, RIVAL_SCORE, Maps, unkept_score
 from common.settings import settings
 
 run = settings(
@@ -43,6 +46,9 @@ run = settings(
     noise_level=0.1,  # σ as a part of the image's max − min
     label_images=1000,  # learned by heart, once with their own labels, once with permuted ones
     label_epochs=70,
+    score=RIVAL_SCORE,
+    method=RIVAL_METHOD,
+    fitted=500,  # training images to which its curvature is fitted, for every network
     seed=0,
 )
 record = Record("Sanity checks of the maps", run.out, run)
@@ -71,15 +77,21 @@ record.say(
 # %% [markdown]
 # ## The maps
 #
-# One call gives the maps of all three methods, one after the other. Summed over channels, gradient
+# One call gives the maps of all four methods, one after the other. Summed over channels, gradient
 # × (input − mean) is one signed number a pixel; written three times, it keeps its ranks.
 
 # %%
-METHODS = ("size of the gradient", "gradient × (input − mean)", "SmoothGrad of the own label")
+RIVAL = f"{run.method}, {run.score}"
+METHODS = (
+    "size of the gradient",
+    "gradient × (input − mean)",
+    "SmoothGrad of the own label",
+    RIVAL,
+)
 
 
-def maps(model, pairs, seed=run.seed):
-    """Maps [3 P, 3, H, W] of P pairs, by each method."""
+def maps(model, pairs, seed=run.seed, learned=train):
+    """Maps [4 P, 3, H, W] of P pairs, by each method."""
     tfa = TrainingGradCos(model)
     choice = (run.noise_copies, run.noise_level, seed)
     gradients = [
@@ -88,12 +100,15 @@ def maps(model, pairs, seed=run.seed):
     ]
     gradient = torch.stack(gradients)
     own = own_label_gradient(model, pairs.pool, pairs.pool_labels, *choice)
-    return one_after_the_other(gradient, own.unsqueeze(1), pairs.pool)
+    score = unkept_score(run.score, model, learned, run.fitted)
+    sides = ((pairs.pool, pairs.pool_labels), (pairs.test, pairs.test_labels))
+    second = Maps(run.method, colour.flatten(), *choice).of(score, *sides)
+    return one_after_the_other(gradient, own.unsqueeze(1), second, pairs.pool)
 
 
-def one_after_the_other(gradient, own, images):
-    product = (gradient * (images - colour)).sum(1, keepdim=True)
-    return torch.cat([gradient, product.expand_as(gradient), own.expand_as(gradient)])
+def one_after_the_other(gradient, own, second, images):
+    signed = [(gradient * (images - colour)).sum(1, keepdim=True), own, second.sum(1, keepdim=True)]
+    return torch.cat([gradient, *(part.expand_as(gradient) for part in signed)])
 
 
 def by_method(found):
@@ -139,7 +154,9 @@ ceiling = by_method(compare_maps(maps(model, pairs, run.seed + 1), trained_maps)
 turned = torch.cat([part.roll(1, 0) for part in trained_maps.chunk(len(METHODS))])
 floor = by_method(compare_maps(turned, trained_maps))
 white = torch.randn(pairs.pool.shape, generator=torch.Generator().manual_seed(run.seed + 3))
-no_gradient = one_after_the_other(white, saliency(white).unsqueeze(1), pairs.pool)
+no_gradient = one_after_the_other(
+    white, saliency(white).unsqueeze(1), white * (pairs.pool - colour), pairs.pool
+)
 noise_only = by_method(compare_maps(no_gradient, trained_maps))
 
 record.say("## 1. Random weights")
@@ -174,7 +191,7 @@ for row, mode in zip(axes, ("cascading", "independent"), strict=True):
         (("rank", "rank, signed"), ("rank_absolute", "rank, sizes"), ("ssim", "SSIM")),
         strict=True,
     ):
-        for colour_of, name in zip(("C0", "C1", "C2"), METHODS, strict=True):
+        for colour_of, name in zip(("C0", "C1", "C2", "C3"), METHODS, strict=True):
             means = [float(getattr(rows[mode, b][name], number).mean()) for b in blocks]
             axis.plot(["trained", *blocks], [1, *means], "o-", color=colour_of, label=name)
             for control, style in ((floor, ":"), (noise_only, "--")):
@@ -193,13 +210,13 @@ record.figure(
 
 best = int(pairs.scores.argmax())
 columns = ["picture", "trained", *(f"… {name}" for name in blocks)]
-fig, axes = plt.subplots(3, len(columns), figsize=(1.35 * len(columns), 4.3))
+fig, axes = plt.subplots(4, len(columns), figsize=(1.35 * len(columns), 5.7))
 for method, row in enumerate(axes):
     picture = pairs.pool[best] - pairs.pool[best].min()
     row[0].imshow((picture / picture.max()).permute(1, 2, 0).numpy())
     for axis, found in zip(row[1:], cascade, strict=True):
         one = found.view(len(METHODS), -1, *found.shape[1:])[method, best]
-        if method == 1:
+        if method in (1, 3):
             one = one[0]  # the same in each channel
             most = float(one.abs().max())
             axis.imshow(one.numpy(), cmap="bwr", vmin=-most, vmax=most)
@@ -210,7 +227,8 @@ for axis, title in zip(axes[0], columns, strict=True):
 for axis in axes.flat:
     axis.set(xticks=[], yticks=[])
 for row, name in zip(axes, METHODS, strict=True):
-    row[0].set_ylabel(name.replace(" of", "\nof").replace(" × ", "\n× "), fontsize=7)
+    label = name.replace(" of", "\nof").replace(" × ", "\n× ").replace(", ", ",\n")
+    row[0].set_ylabel(label.replace("_norm", "\n_norm"), fontsize=6)
 record.figure(fig, "pictures", "One pair's maps as blocks become random from the output on.")
 
 # %% [markdown]
@@ -243,14 +261,15 @@ top = influence.influence((test_images, asked), k=1).indices.flatten()
 images, _ = stacked(few, top)
 
 
-def learned_maps(network, labels):
-    return maps(network, pairs._replace(pool=images, pool_labels=labels[top], test_labels=asked))
+def learned_maps(network, labels, lessons=few):
+    own = pairs._replace(pool=images, pool_labels=labels[top], test_labels=asked)
+    return maps(network, own, learned=lessons)
 
 
 reference = learned_maps(first, few.labels)
 labels_found = {
     "own labels, other seed": by_method(compare_maps(learned_maps(second, few.labels), reference)),
-    "permuted labels": by_method(compare_maps(learned_maps(third, wrong), reference)),
+    "permuted labels": by_method(compare_maps(learned_maps(third, wrong, permuted), reference)),
     "untrained": by_method(compare_maps(learned_maps(untrained, few.labels), reference)),
 }
 fits = {

@@ -21,15 +21,19 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
-from captum.attr import NoiseTunnel
 
-from captum_tfa import TrainingGradCos
+from captum_tfa import SmoothGrad, TrainingGradCos
 from captum_tfa.demo import Pictures, SmallCNN, predict
 from captum_tfa.metrics.controls import own_label_grad_cam, own_label_gradient
 from captum_tfa.metrics.localisation import positive_mass, saliency
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.metrics.paired import paired_difference
-from captum_tfa.metrics.shortcuts import corner_square, paint, patch_attribution, some_of_class
+from captum_tfa.metrics.shortcuts import (
+    corner_square,
+    paint_region,
+    patch_attribution,
+    some_of_class,
+)
 from captum_tfa.metrics.similarity import spearman
 from common.data import cifar10, plain, subset_of_classes
 from common.networks import kept
@@ -61,7 +65,7 @@ square = corner_square(32, 32, side=5)
 
 
 def painted(pictures: Pictures, which: torch.Tensor) -> Pictures:
-    images = paint(pictures.images, which, square, RED)
+    images = paint_region(pictures.images, which, square, RED)
     return Pictures(images, pictures.labels, CLASSES, transform=pictures.transform)
 
 
@@ -85,18 +89,10 @@ def network(planted: Pictures, fraction: int, seed: int) -> torch.nn.Module:
 
 # %%
 def ways(model: torch.nn.Module, mean: torch.Tensor):
-    method = NoiseTunnel(TrainingGradCos(model))
+    method = SmoothGrad(TrainingGradCos(model))
 
     def saliencies(images, labels, test_image, test_label):
-        torch.manual_seed(0)
-        maps = method.attribute(
-            images,
-            nt_type="smoothgrad",
-            nt_samples=run.nt_samples,
-            stdevs=0.1 * float(images.max() - images.min()),
-            target=labels,
-            additional_forward_args=(test_image, test_label),
-        )
+        maps = method.attribute(images, labels, (test_image, test_label), run.nt_samples)
         return {
             "|gradient| (paper)": saliency(maps),
             "−gradient × (input − mean)": positive_mass(-maps * (images - mean)),

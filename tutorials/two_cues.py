@@ -11,34 +11,40 @@
 #   not see the test image, such as attribution of the training image's own label.
 # - **moves right**: how often the map moves to the asked cue when the question changes.
 # - **mass**: the part of the whole map in the asked cue, against its area.
+# - **removal**: what the score itself loses when a cue is taken away and the pixels that were there
+#   before it come back. No map can be more right than its score.
 
 # %%
-from collections.abc import Callable
+import time
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
-from captum.attr import IntegratedGradients, NoiseTunnel
 from torch import Tensor, nn
 
-from captum_tfa import (
-    GradCosScore,
-    GradDotScore,
-    InfluenceScore,
-    ScoreInfluence,
-    TrainingGradient,
-    TrainingIntegratedGradients,
-    TrainingOcclusion,
-)
+from captum_tfa import GradCosScore, InfluenceScore, ScoreInfluence
 from captum_tfa.curvature import fit_curvature
-from captum_tfa.demo import Pictures, SmallCNN, predict, train_classifier
-from captum_tfa.gradients import Gradients, StoredGradients
-from captum_tfa.metrics import cue_auc, plant_twins, plant_two_cues, read_cues, saliency
+from captum_tfa.demo import SmallCNN
+from captum_tfa.gradients import StoredGradients
+from captum_tfa.metrics import cue_auc, read_cues
+from captum_tfa.metrics.intervals import Interval
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.scores import InnerProduct, Score
-from captum_tfa.scores.grad_cos import cosine
+from common import dual_xda
+from common.cue_maps import (
+    ALIKE,
+    MAIN,
+    PAPER,
+    TAUGHT,
+    Drawing,
+    FeatureSimilarity,
+    maps_of,
+    of_own_label,
+    scores_of,
+    told_apart,
+)
+from common.cue_setups import Planted, Setup, plant, smooth_net, squares, textures
 from common.data import cifar10, photographs, subset_of_classes
 from common.networks import pretrained
 from common.record import Record, interval
@@ -52,15 +58,19 @@ run = settings(
     out="results",
     cache="tutorials-cache",
     classes=("dog", "ship", "automobile"),  # the cues teach the first
-    per_class=1500,
+    per_class=1200,
     epochs=6,
     tests=6,  # pairs of twins that are asked
-    mapped=16,  # training images with both cues
-    samples=20,  # noisy copies, or points on a path
-    fitted=1000,  # training images to which EK-FAC is fitted
+    ranked=200,  # training images of the taught class that are ranked
+    mapped=6,  # training images with both cues
+    samples=10,  # noisy copies, or points on a path
+    fitted=2000,  # training images to which a curvature is fitted
+    gradients=(200, 1500),  # of which the Fisher matrix is made
     seeds=3,
     side=5,  # of the cues, in pixels
-    photograph_side=128,
+    photograph_seeds=1,
+    photograph_side=96,
+    photograph_epochs=6,
     network="efficientnet_lite0",  # for photographs
 )
 record = Record("Two cues", run.out, run)
@@ -74,48 +84,6 @@ record = Record("Two cues", run.out, run)
 
 
 # %%
-Cues = tuple[Tensor, Tensor]
-COLOURS = torch.tensor([[1.0, 0.1, 0.8], [0.1, 0.9, 0.1]])
-
-
-def squares(side: int) -> Cues:
-    """A pink and a green square."""
-    pink, green = COLOURS[:, :, None, None].expand(2, 3, side, side)
-    return pink, green
-
-
-def textures(side: int) -> Cues:
-    """Black and white stripes, upright and lying."""
-    stripes = (torch.arange(side) % 2).float().expand(3, side, side)
-    return stripes, stripes.mT
-
-
-def smooth_net(classes: int) -> nn.Module:
-    """The small CNN with GroupNorm and SiLU."""
-    layers: list[nn.Module] = []
-    for layer in SmallCNN(classes).modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            layers.append(nn.GroupNorm(4, layer.num_features))
-        elif isinstance(layer, nn.ReLU):
-            layers.append(nn.SiLU())
-        elif not isinstance(layer, nn.Sequential):
-            layers.append(layer)
-    return nn.Sequential(*layers)
-
-
-class Setup(NamedTuple):
-    """Which cues, seen by which network, on which pictures."""
-
-    cues: Cues
-    opacity: float
-    net: Callable[[int], nn.Module]
-    train: Pictures
-    test: Pictures
-    epochs: int
-    learning_rate: float
-    batch_size: int
-
-
 def all_setups() -> dict[str, Setup]:
     """The set-ups by name."""
     train, test = (
@@ -128,7 +96,7 @@ def all_setups() -> dict[str, Setup]:
         "tints, vision transformer": Setup(
             squares(2 * run.side),
             0.5,
-            lambda classes: small_network("vit_4", classes),
+            partial(small_network, "vit_8"),
             train,
             test,
             2 * run.epochs,
@@ -141,137 +109,14 @@ def all_setups() -> dict[str, Setup]:
         found["photographs, EfficientNet-Lite0"] = Setup(
             squares(side // 6),
             1.0,
-            lambda classes: pretrained(run.network, classes),
+            partial(pretrained, run.network),
             photographs(run.photographs, "train", side),
             photographs(run.photographs, "val", side),
-            run.epochs,
+            run.photograph_epochs,
             3e-4,
             16,
         )
     return found
-
-
-# %% [markdown]
-# ## Scores and maps
-#
-# With a cosine a pixel acts in two ways: it turns the training gradient, and it makes it longer or
-# shorter. The last two maps leave the second out: with the norm of the training image as it is
-# (`InnerProduct`), or with the norm of each point on the path.
-
-
-# %%
-class NormOfEachPoint(Score):
-    """A cosine in which the training gradient's norm is not differentiated."""
-
-    def __init__(self, score: Score) -> None:
-        super().__init__(score.model, score.loss_fn, score.output_fn, score.choice)
-        self.score = score
-
-    def prepared(self, tests: StoredGradients) -> StoredGradients:
-        """As the score's own."""
-        return self.score.prepared(tests)
-
-    def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
-        """The cosine."""
-        inner, squares, test_squares = self.compared(train, tests, rows)
-        return cosine(inner, squares.detach(), test_squares)
-
-
-Asked = tuple[Tensor, Tensor, Tensor]
-"""A training image ``[1, C, H, W]``, a baseline, and a test image; all of the taught class."""
-TAUGHT = torch.zeros(1, dtype=torch.long)
-
-
-def paper(score: Score, image: Tensor, start: Tensor, test: Tensor) -> Tensor:
-    """The size of the SmoothGrad map, ``[H, W]``."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        found = NoiseTunnel(TrainingGradient(score)).attribute(
-            image,
-            nt_samples=run.samples,
-            stdevs=0.1 * float(image.max() - image.min()),
-            target=TAUGHT,
-            additional_forward_args=(test, TAUGHT),
-        )
-    return saliency(found)[0]
-
-
-def path(score: Score, image: Tensor, start: Tensor, test: Tensor) -> Tensor:
-    """The positive part of integrated gradients."""
-    found = TrainingIntegratedGradients(score).attribute(
-        image, start, TAUGHT, (test, TAUGHT), n_steps=run.samples
-    )
-    return found[0].sum(0).clamp_min(0)
-
-
-def covered(score: Score, image: Tensor, start: Tensor, test: Tensor) -> Tensor:
-    """The positive part of occlusion."""
-    found = TrainingOcclusion(score).attribute(image, start, TAUGHT, (test, TAUGHT))
-    return found[0].sum(0).clamp_min(0)
-
-
-HELD = "integrated gradients, norm held"
-MAPS: dict[str, Callable[[Score, Tensor, Tensor, Tensor], Tensor]] = {
-    "gradient (paper)": paper,
-    "integrated gradients": path,
-    HELD: lambda score, *asked: path(InnerProduct(score), *asked),
-    "integrated gradients, norm of each point": lambda score, *asked: path(
-        NormOfEachPoint(score), *asked
-    ),
-    "occlusion": covered,
-}
-MAPPED = ("grad-cos", "cosine with curvature")
-"""The scores of which maps are drawn. With the norm held they are grad-dot's and influence's."""
-
-
-def all_scores(model: nn.Module, train: Pictures) -> dict[str, Score]:
-    """The scores by name."""
-    curvature = fit_curvature(model, train, max_examples=min(run.fitted, len(train)))
-    return {
-        "grad-dot": GradDotScore(model),
-        "grad-cos": GradCosScore(model),
-        "influence": InfluenceScore(model, curvature, None),
-        "cosine with curvature": InfluenceScore(model, curvature),
-    }
-
-
-def of_own_label(model: nn.Module, image: Tensor, start: Tensor) -> Tensor:
-    """Integrated gradients of the training image's own logit: it does not see the test image."""
-    found = IntegratedGradients(model).attribute(image, start, target=0, n_steps=run.samples)
-    return found[0].detach().sum(0).clamp_min(0)
-
-
-def features(model: nn.Module, images: Tensor) -> Tensor:
-    """What goes into the last linear layer, ``[N, F]``."""
-    seen: list[Tensor] = []
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
-    hook = last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    try:
-        with torch.no_grad():
-            for part in images.split(100):
-                model(part)
-    finally:
-        hook.remove()
-    return torch.cat(seen)
-
-
-def similarity(model: nn.Module, images: Tensor, tests: Tensor) -> Tensor:
-    """Cosines of the last layer's centred features, ``[tests, images]``."""
-    known, asked = features(model, images), features(model, tests)
-    centre = known.mean(0)
-    return F.normalize(asked - centre) @ F.normalize(known - centre).T
-
-
-def told_apart(model: nn.Module, twins: list[Tensor]) -> float:
-    """How often a linear probe of the features knows which twin it sees, on the other half."""
-    both = torch.cat(twins)
-    seen = features(model, both).double()
-    seen = (seen - seen.mean(0)) / seen.std(0).clamp_min(1e-9)
-    sign = torch.cat([torch.ones(len(twins[0])), -torch.ones(len(twins[1]))]).double()
-    half = torch.arange(len(both)) % 2 == 0
-    gram = seen[half].T @ seen[half] + len(both) * 0.1 * torch.eye(seen.shape[1]).double()
-    weights = torch.linalg.solve(gram, seen[half].T @ sign[half])
-    return float(((seen[~half] @ weights).sign() == sign[~half]).double().mean())
 
 
 # %% [markdown]
@@ -284,146 +129,39 @@ def told_apart(model: nn.Module, twins: list[Tensor]) -> float:
 
 
 # %%
-def unit(pictures: Pictures) -> Tensor:
-    """The pictures in [0, 1]."""
-    return pictures.images.float() / 255
-
-
-def planted(source: Pictures, seed: int) -> Pictures:
-    """As many pictures of each class as asked."""
-    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
-    classes = range(len(source.classes))
-    chosen = [order[source.labels[order] == label][: run.per_class] for label in classes]
-    return source.part(torch.cat(chosen).tolist())
-
-
-def trained(setup: Setup, train: Pictures, seed: int) -> nn.Module:
-    """The set-up's network, trained."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        model = setup.net(len(train.classes))
-        return train_classifier(
-            model, train, setup.epochs, setup.batch_size, setup.learning_rate, seed
-        )
-
-
-def margins(model: nn.Module, images: Tensor) -> Tensor:
-    """The taught class's logit above the others, ``[N]``."""
-    with torch.no_grad():
-        logits = model(images)
-    return logits[:, 0] - logits[:, 1:].logsumexp(1)
-
-
 def measured(setup: Setup, seed: int) -> dict[str, Any]:
-    """All that one run says: rankings, maps, and what is true."""
-    plain = planted(setup.train, seed)
-    cued = plant_two_cues(unit(plain), plain.labels, 0, setup.cues, seed, setup.opacity)
-    train = Pictures(cued.images, cued.labels, plain.classes, None, plain.transform)
-    model = trained(setup, train, seed)
-    others = setup.test.part((setup.test.labels != 0).nonzero().flatten().tolist())
-    twins = [
-        Pictures(twin.images, twin.labels, plain.classes, None, plain.transform)
-        for twin in plant_twins(unit(others), others.labels, setup.cues, seed, setup.opacity)
-    ]
-    said = torch.stack([predict(model, twin)[0].argmax(1) for twin in twins])
-    fooled = (said == 0).all(0)
-    asked = fooled.nonzero().flatten()[: run.tests].tolist()
-    found: dict[str, Any] = {"fooled": float(fooled.float().mean()), "aucs": {}, "maps": {}}
+    """All that one run says: what is true, rankings, maps."""
+    began = time.monotonic()
+    pictures = plant(setup, run.per_class, seed)
+    model = setup.trained(pictures.train, seed)
+    asked, fooled = pictures.asked(model, run.tests)
+    found: dict[str, Any] = {"fooled": fooled, "asked": len(asked)}
     if not asked:
         return found
-    seen = [torch.stack([twin[place][0] for place in asked]) for twin in twins]
-    questions, start = torch.cat(seen), mean_colour(train).view(1, 3, 1, 1)
-    some = range(min(200, len(others)))
-    found["probe"] = told_apart(
-        model, [torch.stack([twin[place][0] for place in some]) for twin in twins]
-    )
-    found["lost"] = lost(setup, train, cued.has, seen, margins(model, questions), seed)
-
-    of_class = (cued.labels == 0).nonzero().flatten()
-    members = torch.stack([train[int(index)][0] for index in of_class])
-    scores = all_scores(model, train)
-    tables = {"features": similarity(model, members, questions)}
-    zeros = TAUGHT.expand(len(questions))
-    for name, score in scores.items():
-        ranking = ScoreInfluence(score, [(image, 0) for image in members])
-        tables[name] = ranking.influence((questions, zeros))
-    for name, table in tables.items():
-        found["aucs"][name] = [
-            cue_auc(values, cued.has[of_class, row // len(asked)])
-            for row, values in enumerate(table)
-        ]
-        print(name, interval(found["aucs"][name]), flush=True)
-
-    both = cued.both[: run.mapped]
-    mapped, inside = [train[int(index)][0][None] for index in both], cued.inside[both]
-    start = start.expand_as(mapped[0])
-    for name in MAPPED:
-        for kind, draw in MAPS.items():
-            heats = [
-                torch.stack(
-                    [
-                        draw(scores[name], image, start, tests[[place % len(asked)]])
-                        for place, image in enumerate(mapped)
-                    ]
-                )
-                for tests in seen
-            ]
-            found["maps"][f"{name}: {kind}"] = reading(heats[0], heats[1], inside)
-    own = torch.stack([of_own_label(model, image, start) for image in mapped])
-    found["maps"]["own label: integrated gradients"] = reading(own, own, inside)
-    found["area"] = float(inside.double().mean())
+    seen = [torch.stack([twin[place][0] for place in asked]) for twin in pictures.twins]
+    some = range(min(200, len(pictures.twins[0])))
+    first, second = (torch.stack([twin[place][0] for place in some]) for twin in pictures.twins)
+    found["probe"] = told_apart(model, (first, second))
+    if seed == 0:  # twice the training of the rest
+        found["lost"] = lost(setup, pictures, seen, margins(model, torch.cat(seen)), seed)
+        say("retrained")
+    curvature = fit_curvature(model, pictures.train, max_examples=_at_most(run.fitted, pictures))
+    scores = scores_of(model, curvature)
+    found["aucs"] = ranked(model, scores, pictures, torch.cat(seen))
+    if seed == 0:
+        found |= of_kinds(model, pictures, torch.cat(seen))
+    found |= mapped(model, scores, pictures, seen)
+    found["minutes"] = (time.monotonic() - began) / 60
     return found
 
 
-def reading(asked_a: Tensor, asked_b: Tensor, inside: Tensor) -> list[float]:
-    """Own share, moves right and mass."""
-    found = read_cues(asked_a, asked_b, inside)
-    print(found, flush=True)
-    return [found.own_share.mean, found.moves_right.mean, found.mass.mean]
+def _at_most(count: int, pictures: Planted) -> int:
+    return min(count, len(pictures.train))
 
 
-def lost(
-    setup: Setup, train: Pictures, has: Tensor, seen: list[Tensor], before: Tensor, seed: int
-) -> dict[str, float]:
-    """What a test image's margin loses without the images of a cue, the mean over both cues."""
-    drops = {"asked": 0.0, "other": 0.0}
-    for cue in (0, 1):
-        rest = train.part((~has[:, cue]).nonzero().flatten().tolist())
-        after = margins(trained(setup, rest, seed), torch.cat(seen))
-        changes = (before - after).view(2, -1).mean(1)
-        drops["asked"] += float(changes[cue]) / 2
-        drops["other"] += float(changes[1 - cue]) / 2
-    return drops
-
-
-SETUPS = all_setups()
-asked_of = {
-    key: value
-    for key, value in vars(run).items()
-    if key not in ("out", "cache", "seeds", "data", "photographs")
-}
-found: dict[str, list[dict[str, Any]]] = {name: [] for name in SETUPS}
-for seed in range(run.seeds):
-    for name, setup in SETUPS.items():
-        print(f"{name}, seed {seed}", flush=True)
-        file = (
-            Path(run.cache)
-            / "two_cues"
-            / f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
-        )
-        key = {**asked_of, "pictures": len(setup.train)}
-        found[name].append(remembered(file, key, partial(measured, setup, seed)))
-
-# %% [markdown]
-# ## What came out
-
-# %%
-record.say(
-    "Does a ranking of the taught class put the training images first that carry the asked cue? "
-    "And does the map of an image with both cues lie in the asked one? Means over seeds; all of it "
-    "is our own finding. The margin is the taught class's logit above the others; it is lost after "
-    "a training without the images that carry the asked cue, or the other one."
-)
+def say(*words: object) -> None:
+    """Tells how far a run is."""
+    print(time.strftime("%H:%M:%S"), *words, flush=True)
 
 
 def mean(values: list[float]) -> float:
@@ -431,66 +169,395 @@ def mean(values: list[float]) -> float:
     return float(torch.tensor(values).mean())
 
 
-def over_seeds(values: list[float]) -> str:
-    """The mean, with its interval if there are several seeds."""
-    return str(interval(values)) if len(values) > 1 else f"{mean(values):.3g}"
+def margins(model: nn.Module, images: Tensor) -> Tensor:
+    """The taught class's logit above the others, ``[N]``."""
+    with torch.no_grad():
+        logits = model(images)
+    return logits[:, TAUGHT] - logits[:, 1:].logsumexp(1)
 
 
+def lost(
+    setup: Setup, pictures: Planted, seen: list[Tensor], before: Tensor, seed: int
+) -> dict[str, float]:
+    """What a test image's margin loses without the images of a cue, the mean over both cues."""
+    drops = {"asked": 0.0, "other": 0.0}
+    for cue in (0, 1):
+        rest = pictures.train.part((~pictures.cued.has[:, cue]).nonzero().flatten().tolist())
+        after = margins(setup.trained(rest, seed), torch.cat(seen))
+        changes = (before - after).view(2, -1).mean(1)
+        drops["asked"] += float(changes[cue]) / 2
+        drops["other"] += float(changes[1 - cue]) / 2
+    return drops
+
+
+# %% [markdown]
+# ### Rankings
+#
+# By every score and measure, by the similarity of features, by DualXDA, and by the cosine with
+# every kind of curvature.
+
+# %%
+KINDS = [("diagonal", run.fitted), ("kfac", run.fitted), ("ekfac", run.fitted)]
+KINDS += [("fisher", count) for count in run.gradients]
+DAMPINGS = (1.0, 0.1, 0.01)
+
+
+class Ranked:
+    """The training images of the taught class that are ranked, for the test images.
+
+    Args:
+        pictures: of the run.
+        questions: the test images: those with A, then as many with B.
+    """
+
+    def __init__(self, pictures: Planted, questions: Tensor) -> None:
+        self.questions, self.labels = questions, torch.full((len(questions),), TAUGHT)
+        self.indices = (pictures.train.labels == TAUGHT).nonzero().flatten()[: run.ranked]
+        self.images = torch.stack([pictures.train[int(index)][0] for index in self.indices])
+        self.has = pictures.cued.has[self.indices]
+
+    def aucs(self, table: Tensor) -> list[float]:
+        """Of rankings ``[questions, images]``."""
+        half = len(self.questions) // 2
+        return [cue_auc(row, self.has[:, place // half]) for place, row in enumerate(table)]
+
+
+def ranked(
+    model: nn.Module, scores: dict[str, Score], pictures: Planted, questions: Tensor
+) -> dict[str, list[float]]:
+    """AUCs of every ranking, one a test image."""
+    among = Ranked(pictures, questions)
+    near = FeatureSimilarity(model, among.images)
+    with torch.no_grad():
+        table = torch.stack([near(among.images, test[None]) for test in questions])
+    aucs = {"features": among.aucs(table)}
+    if dual_xda.installed():
+        table = dual_xda.DualXda(model, pictures.train).attributions(questions, TAUGHT)
+        aucs["DualXDA"] = among.aucs(table[:, among.indices])
+    for name, score in scores.items():
+        ranking = ScoreInfluence(score, [(image, TAUGHT) for image in among.images])
+        aucs[name] = among.aucs(ranking.influence((questions, among.labels)))
+        say(name, interval(aucs[name]))
+    return aucs
+
+
+def of_kinds(model: nn.Module, pictures: Planted, questions: Tensor) -> dict[str, Any]:
+    """AUCs of the cosine with every kind of curvature, and how long it took to fit."""
+    among, plain = Ranked(pictures, questions), GradCosScore(model)
+    kinds: dict[str, list[float]] = {}
+    seconds: dict[str, float] = {}
+    for kind, count in KINDS:
+        began = time.perf_counter()
+        most = _at_most(count, pictures)
+        curvature = fit_curvature(model, pictures.train, kind, max_examples=most)
+        name = kind if kind != "fisher" else f"fisher of {count}"
+        seconds[name] = time.perf_counter() - began
+        asked = StoredGradients.joined(
+            [
+                InfluenceScore(model, curvature.with_damping(damping)).test_gradients(
+                    questions, among.labels
+                )
+                for damping in DAMPINGS
+            ]
+        )
+        # Curvature acts on the test side alone, so one pass ranks for all dampings.
+        table = torch.cat(
+            [
+                plain.against(part, torch.full((len(part),), TAUGHT), asked)
+                for part in among.images.split(50)
+            ]
+        )
+        for damping, columns in zip(DAMPINGS, table.chunk(len(DAMPINGS), 1), strict=True):
+            kinds[f"{name}, damping {damping:g}"] = among.aucs(columns.T)
+        say(name, f"{seconds[name]:.1f} s", *[mean(one) for one in list(kinds.values())[-3:]])
+    return {"kinds": kinds, "seconds": seconds}
+
+
+# %% [markdown]
+# ### Maps
+#
+# With a cosine a pixel acts in two ways: it turns the training gradient, and it makes it longer or
+# shorter. Maps whose *norm is held* leave the second out, with the norm of the training image as it
+# is; or with the norm of each point on the path. Of the maps that have a sign the positive part is
+# read.
+
+
+# %%
+def mapped(
+    model: nn.Module, scores: dict[str, Score], pictures: Planted, seen: list[Tensor]
+) -> dict[str, Any]:
+    """What maps say, and what the scores lose when a cue is taken away."""
+    both = pictures.cued.both[: run.mapped].tolist()
+    inside = pictures.cued.inside[both]
+    start = mean_colour(pictures.train).view(1, 3, 1, 1)
+    drawings = []
+    for place, index in enumerate(both):
+        image = pictures.train[index][0][None]
+        tests = torch.stack([twins[place % len(twins)] for twins in seen])
+        drawings.append(Drawing(image, start.expand_as(image), tests, run.samples))
+    without = [
+        torch.cat([drawing.image, pictures.without(index, 0), pictures.without(index, 1)])
+        for drawing, index in zip(drawings, both, strict=True)
+    ]
+    found: dict[str, Any] = {"maps": {}, "removal": {}, "parts": {}}
+    scores = {name: score for name, score in scores.items() if name not in ALIKE}
+
+    def read(name: str, heats: Tensor) -> None:
+        """Takes in heat ``[P, 2, H, W]``."""
+        found["maps"][name] = reading(heats, inside)
+
+    def removed(name: str, score: Any) -> Tensor:
+        """What a score loses without either cue, ``[P, asked, cue]``."""
+        rows = zip(drawings, without, strict=True)
+        values = torch.stack([one.scores(score, images) for one, images in rows]).detach()
+        drops = (values[:, :1] - values[:, 1:]).transpose(1, 2)
+        heats = (drops.clamp_min(0)[..., None, None] * inside[:, None]).sum(2)
+        found["removal"][name] = reading(heats, inside)[:2]
+        return drops / values[:, 0, :, None].abs().clamp_min(1e-12)
+
+    for name, score in scores.items():
+        parts = {"removal": removed(name, score)}
+        for kind, draw in maps_of(name, score).items():
+            flat = torch.stack([draw(drawing) for drawing in drawings])
+            read(f"{name}: {kind}", flat.clamp_min(0))
+            if name in MAIN and kind != PAPER:
+                worth = torch.stack(
+                    [one.scores(score, one.image)[0] for one in drawings]
+                )  # [P, asked]
+                in_cues = (flat[:, :, None] * inside[:, None]).flatten(3).sum(3)
+                parts[kind] = in_cues / worth.abs().clamp_min(1e-12)[..., None]
+        if name in MAIN:
+            parts["removal, norm held"] = removed(f"{name}, norm held", InnerProduct(score))
+            found["parts"][name] = {kind: part_reading(part) for kind, part in parts.items()}
+        say(name, "removal", *[round(one[0], 2) for one in found["removal"][name]])
+        for kind in maps_of(name, score):
+            say("  ", kind, *[round(one[0], 2) for one in found["maps"][f"{name}: {kind}"]])
+    near = FeatureSimilarity(model, torch.cat([drawing.image for drawing in drawings]))
+    removed("features", near)
+    flat = torch.stack([near.path(drawing) for drawing in drawings])
+    read("features: integrated gradients", flat.clamp_min(0))
+    own = torch.stack([of_own_label(model, drawing) for drawing in drawings])
+    read("own label: integrated gradients", own.clamp_min(0)[:, None].expand(-1, 2, -1, -1))
+    if dual_xda.installed():
+        fitted = dual_xda.DualXda(model, pictures.train)
+        heats = []
+        for drawing, index in zip(drawings, both, strict=True):
+            worth = fitted.attributions(drawing.tests, TAUGHT)[:, index]
+            heats.append(fitted.heat(drawing.image, drawing.tests, worth))
+        read("DualXDA: its heat map", torch.stack(heats))
+    found["area"] = float(inside.double().mean())
+    return found
+
+
+def reading(heats: Tensor, inside: Tensor) -> list[list[float]]:
+    """Own share, moves right and mass of heat ``[P, 2, H, W]``, each with its interval."""
+    found = read_cues(heats[:, 0], heats[:, 1], inside)
+    return [
+        [one.mean, one.low, one.high] for one in (found.own_share, found.moves_right, found.mass)
+    ]
+
+
+def part_reading(part: Tensor) -> list[float]:
+    """Of contributions ``[P, asked, cue]``: how often the asked cue's is above 0, both means."""
+    asked = part.diagonal(dim1=1, dim2=2)
+    other = part.flip(2).diagonal(dim1=1, dim2=2)
+    return [float(value) for value in ((asked > 0).double().mean(), asked.mean(), other.mean())]
+
+
+SETUPS = all_setups()
+asked_of = {
+    key: value
+    for key, value in vars(run).items()
+    if key not in ("out", "cache", "seeds", "data", "photographs", "photograph_seeds")
+}
+found: dict[str, list[dict[str, Any]]] = {name: [] for name in SETUPS}
+for seed in range(max(run.seeds, run.photograph_seeds)):
+    for name, setup in SETUPS.items():
+        seeds = run.photograph_seeds if name.startswith("photographs") else run.seeds
+        if seed >= seeds:
+            continue
+        say(f"{name}, seed {seed}")
+        file = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
+        key = {**asked_of, "pictures": len(setup.train)}
+        work = partial(measured, setup, seed)
+        found[name].append(remembered(Path(run.cache) / "two_cues" / file, key, work))
+
+# %% [markdown]
+# ## What came out
+
+
+# %%
+def over_seeds(values: list[list[float]]) -> str:
+    """The mean over runs with its interval; of one run its own."""
+    if len(values) > 1:
+        return str(interval([one[0] for one in values]))
+    return str(Interval(*values[0])) if values else "–"
+
+
+def over_questions(values: list[list[float]]) -> str:
+    """The mean over runs of means over test images, likewise."""
+    own = [[*interval(one)] if len(one) > 1 else [one[0]] * 3 for one in values]
+    return over_seeds(own)
+
+
+told = {name: [one for one in runs if one["asked"]] for name, runs in found.items()}
+record.say(
+    "Does a ranking of the taught class put the training images first that carry the asked cue? "
+    "And does the map of an image with both cues lie in the asked one? All of it is our own "
+    "finding. Where there are several runs (seeds: other pictures, places and networks), numbers "
+    "are means over runs with 95 % intervals of these; of a single run the interval is over test "
+    "or training images."
+)
 record.table(
     [
         "set-up",
+        "runs",
         "test images that both cues fool",
         "twins told apart by a linear probe",
         "margin lost without the asked cue",
         "without the other cue",
+        "minutes a run",
     ],
     [
         [
             name,
+            f"{len(told[name])} of {len(runs)}",
             mean([one["fooled"] for one in runs]),
-            mean([one["probe"] for one in runs if "probe" in one]),
-            mean([one["lost"]["asked"] for one in runs if "lost" in one]),
-            mean([one["lost"]["other"] for one in runs if "lost" in one]),
+            mean([one["probe"] for one in told[name]]),
+            mean([one["lost"]["asked"] for one in told[name] if "lost" in one]),
+            mean([one["lost"]["other"] for one in told[name] if "lost" in one]),
+            mean([one["minutes"] for one in told[name]]),
         ]
         for name, runs in found.items()
     ],
 )
+record.say(
+    "The margin is the taught class's logit above the others, of test images that carry a cue; it "
+    "is lost when the network is trained anew without the images that carry the asked cue, or the "
+    "other one. The probe sees the features of the last layer."
+)
+told = {name: runs for name, runs in told.items() if runs}
+some_run = next(iter(told.values()))[0]
+
 
 # %%
-record.say(
-    "## Rankings\n\nAUC of “carries the asked cue”, 0.5 by chance: mean and 95 % interval over "
-    "seeds."
-)
-kinds = ("features", "grad-dot", "grad-cos", "influence", "cosine with curvature")
-record.table(
-    ["set-up", *kinds],
-    [
-        [
-            name,
-            *[
-                over_seeds([mean(one["aucs"][kind]) for one in runs if one["aucs"]])
-                for kind in kinds
-            ],
-        ]
-        for name, runs in found.items()
-    ],
-)
-
-# %%
-record.say(
-    "## Maps\n\nMean and 95 % interval over seeds of means over training images. By chance the own "
-    "share and moves right are 0.5, and the mass is the cue's area."
-)
-for name, runs in found.items():
-    runs = [one for one in runs if one["maps"]]
-    if not runs:
-        continue
-    record.say(f"### {name}\n\nThe cue's area is {mean([one['area'] for one in runs]):.3f}.")
+def side_by_side(part: str, first: str) -> None:
+    """A table of AUCs: a row a ranking, a column a set-up."""
     record.table(
-        ["score: map", "own share", "moves right", "mass"],
+        [first, *told],
         [
-            [kind, *[over_seeds([one["maps"][kind][place] for one in runs]) for place in range(3)]]
-            for kind in runs[0]["maps"]
+            [
+                kind,
+                *[
+                    over_questions([one[part][kind] for one in runs if part in one])
+                    for runs in told.values()
+                ],
+            ]
+            for kind in some_run[part]
         ],
     )
+
+
+record.say(
+    "## Rankings\n\nAUC of “carries the asked cue”, 0.5 by chance. The influences stand on EK-FAC "
+    "with damping 0.1. A “logit” or “margin” is measured in the place of the cross-entropy."
+)
+side_by_side("aucs", "score")
+record.say("The cosine with other kinds of curvature, and with other damping:")
+side_by_side("kinds", "kind, relative damping")
+record.say("Seconds to fit each kind, on a machine shared with others:")
+record.table(
+    ["kind", *told],
+    [
+        [
+            kind,
+            *[
+                mean([one["seconds"][kind] for one in runs if "seconds" in one])
+                for runs in told.values()
+            ],
+        ]
+        for kind in some_run["seconds"]
+    ],
+)
+
+
+# %%
+def of_maps(runs: list[dict[str, Any]], kind: str, place: int) -> float:
+    """The mean over runs: own share (0), moves right (1), or mass (2)."""
+    return mean([one["maps"][kind][place][0] for one in runs])
+
+
+record.say(
+    "## Maps, in short\n\nOwn share on each set-up, and the least of moves right over the set-ups; "
+    "0.5 is chance for both. The mass is given as a multiple of the cue's area, the mean over "
+    "set-ups. In the order of the least own share. Occlusion's windows are larger than the cues, "
+    "so a part of what it finds lies outside."
+)
+kinds = [
+    kind
+    for kind in some_run["maps"]
+    if all(kind in one["maps"] for runs in told.values() for one in runs)
+]
+record.table(
+    ["score: map", *told, "least own share", "least moves right", "mass over area"],
+    [
+        [kind, *shares, min(shares), min(right), mean(mass)]
+        for kind, shares, right, mass in sorted(
+            (
+                (
+                    kind,
+                    [of_maps(runs, kind, 0) for runs in told.values()],
+                    [of_maps(runs, kind, 1) for runs in told.values()],
+                    [
+                        of_maps(runs, kind, 2) / mean([one["area"] for one in runs])
+                        for runs in told.values()
+                    ],
+                )
+                for kind in kinds
+            ),
+            key=lambda row: -min(row[1]),
+        )
+    ],
+)
+
+# %%
+record.say(
+    "## Why maps go wrong\n\nWhat the asked cue and the other one contribute, as parts of the "
+    "score, by each map and by true removal (the pixels that were there come back); and in how "
+    "many images the asked cue's contribution is above 0. With the norm held it is what the cue "
+    "does to the inner product of the gradients alone; the rest is what it does to the training "
+    "gradient's norm."
+)
+for name in MAIN:
+    record.say(f"### {name}")
+    record.table(
+        ["set-up", "by", "asked cue above 0", "asked cue", "other cue"],
+        [
+            [
+                setup,
+                kind,
+                *[mean([one["parts"][name][kind][place] for one in runs]) for place in range(3)],
+            ]
+            for setup, runs in told.items()
+            for kind in some_run["parts"][name]
+        ],
+    )
+
+# %%
+for name, runs in told.items():
+    area = mean([one["area"] for one in runs])
+    record.say(f"## Maps: {name}\n\nThe cue's area is {area:.3f}.")
+    rows = [
+        [
+            f"{kind}: **removal**",
+            *[over_seeds([one["removal"][kind][i] for one in runs]) for i in (0, 1)],
+            "–",
+        ]
+        for kind in runs[-1]["removal"]
+    ]
+    rows += [
+        [kind, *[over_seeds([one["maps"][kind][place] for one in runs]) for place in range(3)]]
+        for kind in runs[-1]["maps"]
+    ]
+    record.table(["score: map", "own share", "moves right", "mass"], sorted(rows))
 record.save()

@@ -17,7 +17,7 @@ import torch
 from captum.attr import Saliency
 from torch import nn
 
-from captum_tfa import TrainingGradCos
+from captum_tfa import SmoothGrad, TrainingGradCos
 from captum_tfa.metrics.segmentation import (
     VOC_CLASSES,
     object_mask,
@@ -28,7 +28,6 @@ from captum_tfa.metrics.segmentation import (
 )
 from common.multi_label import train_multi_label
 from common.networks import kept, pretrained
-from common.readings import smooth
 from common.record import Record, interval
 from common.settings import settings
 from common.voc import voc_labels
@@ -115,14 +114,12 @@ for place, mask, both in pairs:
     tests = torch.stack([alone[of][number] for of, number in zip(both, drawn, strict=True)])
     asked = nn.functional.one_hot(torch.tensor(both), len(VOC_CLASSES)).float()
     gradients = {
-        "training feature attribution": smooth(
-            TrainingGradCos(model, bce),
-            image,
-            *noise,
-            target=label[None],
-            additional_forward_args=(tests.to(device), asked.to(device)),
+        "training feature attribution": SmoothGrad(TrainingGradCos(model, bce)).attribute(
+            image[None], label[None], (tests.to(device), asked.to(device)), *noise
         ),
-        "own classes": smooth(own, image, *noise, abs=False).expand(2, -1, -1, -1),
+        "own classes": SmoothGrad(own)
+        .attribute(image[None], None, None, *noise, abs=False)
+        .expand(2, -1, -1, -1),
     }
     objects = torch.stack([object_mask(mask, of) for of in both])
     void = void_mask(mask).expand_as(objects)

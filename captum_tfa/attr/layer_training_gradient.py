@@ -19,7 +19,7 @@ from captum_tfa.attr.training_gradient import checked_score
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.modes import in_own_precision
-from captum_tfa.scores import EnsembleScore, Score
+from captum_tfa.scores import Score, SumOfScores
 
 LayerMap = Tensor | tuple[Tensor, ...]
 
@@ -41,10 +41,10 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
 
     def __init__(self, score: Score, layer: nn.Module | list[nn.Module]) -> None:
         model = checked_score(score).model
-        if isinstance(score, EnsembleScore):
+        if isinstance(score, SumOfScores) and score.several_models:
             raise TypeError(
-                "score is an EnsembleScore, whose models have no layer in common; map a layer of "
-                "each model's own score."
+                "score is a mean over several models, which have no layer in common; map a layer "
+                "of each model's own score."
             )
         LayerAttribution.__init__(self, score, layer)
         GradientAttribution.__init__(self, score)
@@ -93,7 +93,7 @@ class LayerTrainingGradient(LayerAttribution, GradientAttribution):  # type: ign
         def of_part(score: Score) -> tuple[Tensor, ...]:
             parts = [
                 self._maps(score, chunk, attribute_to_layer_input)
-                for one in rows.of_part().of_each_test()
+                for one in rows.of_part(score, self.forward_func).of_each_test()
                 for chunk in row_chunks(score, one, internal_batch_size)
             ]
             # From one list of layers a chunk to one list of chunks a layer.

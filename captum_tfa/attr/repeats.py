@@ -40,6 +40,11 @@ def told_from_wrappers(attribute: Callable[P, R]) -> Callable[P, R]:
     return called
 
 
+def called_by_user() -> bool:
+    """Whether the running ``attribute`` was called by the user and not by a wrapper."""
+    return _called_by_user.get()
+
+
 def every_test(
     batch: int,
     test: Sequence[Tensor],
@@ -61,7 +66,7 @@ def every_test(
     count = len(test[0])
     if count == 1:
         return False
-    if _called_by_user.get():
+    if called_by_user():
         return batch == 1
     if isinstance(given, Tensor):
         blocks = count > batch and count % batch == 0
@@ -100,7 +105,7 @@ def for_each_copy(tensor: Tensor, given: Any, batch: int) -> Tensor:
     Raises:
         ValueError: their rows do not match.
     """
-    handed_on = not isinstance(given, Tensor) and not _called_by_user.get()
+    handed_on = not isinstance(given, Tensor) and not called_by_user()
     if handed_on and 1 < len(tensor) < batch and batch % len(tensor) == 0:
         return tensor.repeat_interleave(batch // len(tensor), 0)
     return matched(tensor, batch, "The test input")
@@ -112,7 +117,7 @@ def for_each_test(labels: Tensor, given: Any, tests: int, copies: int) -> Tensor
     Raises:
         ValueError: their rows do not match.
     """
-    repeated = isinstance(given, Tensor) and not _called_by_user.get()
+    repeated = isinstance(given, Tensor) and not called_by_user()
     if repeated and len(labels) == tests * copies and _in_blocks(labels, copies):
         labels = labels[::copies]
     elif repeated and len(labels) == copies and _in_blocks(labels, copies):

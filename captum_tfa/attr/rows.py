@@ -2,77 +2,56 @@
 
 from __future__ import annotations
 
-import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
-import torch
 from torch import Tensor
 
+from captum_tfa.attr.kept_tests import tests_of_wrapper
 from captum_tfa.attr.repeats import every_test, for_each_copy, for_each_test
-from captum_tfa.gradients import StoredGradients
 from captum_tfa.scores import Score, SumOfScores
-from captum_tfa.scores.pairing import (
-    as_labels,
-    as_tensors,
-    label_rows,
-    matched,
-    same_dimensions,
-)
+from captum_tfa.scores.distinct_tests import DistinctTests
+from captum_tfa.scores.pairing import as_labels, as_tensors, label_rows, matched, same_dimensions
 
-_MOST_ROWS = 64
-_MOST_BYTES_ON_CPU = 2**30
+R = TypeVar("R", bound="Rows")
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Training images and what goes with each of them, all with ``B`` rows.
+class Rows(ABC):
+    """``B`` training images with their labels, and the test examples that go with them.
 
     Attributes:
-        train: the training images, one tensor for each input of the model.
-        test: the test images, likewise.
-        test_target: their labels, or ``None``.
-        train_target: the training images' labels, or ``None``.
-        known: the test gradients of the chunk before: its test images mostly come again.
+        train: the training images, one tensor for each input of the model, each ``[B, ...]``.
+        train_target: their labels ``[B, ...]``, or ``None``.
+        tests: the distinct test examples of the call.
+        numbers: which of these go with the training images.
     """
 
     train: tuple[Tensor, ...]
-    test: tuple[Tensor, ...]
-    test_target: Tensor | None
     train_target: Tensor | None
-    known: dict[bytes, StoredGradients] = field(default_factory=dict)
+    tests: DistinctTests
+    numbers: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.train[0])
 
-    def part(self, start: int, stop: int) -> Rows:
-        """The rows from ``start`` to before ``stop``."""
-        rows = slice(start, stop)
-        return Rows(
-            tuple(tensor[rows] for tensor in self.train),
-            tuple(tensor[rows] for tensor in self.test),
-            label_rows(self.test_target, rows),
-            label_rows(self.train_target, rows),
-            self.known,
-        )
+    @property
+    def test(self) -> tuple[Tensor, ...]:
+        """The test images, one for each of ``numbers``, likewise."""
+        return tuple(tensor[list(self.numbers)] for tensor in self.tests.images)
 
-    def at(self, points: tuple[Tensor, ...]) -> Rows:
-        """``P`` points in the place of the one training image, all with what goes with it."""
-        count = len(points[0])
-        return Rows(
-            points,
-            tuple(tensor.expand(count, *tensor.shape[1:]) for tensor in self.test),
-            _expanded(self.test_target, count),
-            _expanded(self.train_target, count),
-            self.known,
-        )
+    @property
+    def test_target(self) -> Tensor | None:
+        """Their labels, or ``None``."""
+        return label_rows(self.tests.labels, list(self.numbers))
 
-    def of_part(self) -> Rows:
-        """The rows for another part of a sum of scores: its test gradients are others."""
-        return replace(self, known={})
+    def of_part(self: R, part: Score, whole: Score) -> R:
+        """The rows for a part of a sum of scores: its test gradients are its own."""
+        return self if part is whole else replace(self, tests=self.tests.of_another_score())
 
-    def labelled(self, score: Score) -> Rows:
+    def labelled(self: R, score: Score) -> R:
         """The rows with labels for the training images: without any, what the model predicts.
 
         A method that changes the image asks about the label of the image as it came.
@@ -81,51 +60,75 @@ class Rows:
             return self
         return replace(self, train_target=score.predictions(self.train))
 
-    def of_each_test(self) -> list[Rows]:
+    @abstractmethod
+    def part(self: R, start: int, stop: int) -> R:
+        """The training images from ``start`` to before ``stop`` with what goes with them."""
+
+    @abstractmethod
+    def at(self: R, points: tuple[Tensor, ...]) -> R:
+        """``P`` points in the place of the one training image, all with what goes with it."""
+
+    @abstractmethod
+    def of_each_test(self) -> list[Pairs]:
         """The rows, apart for each test image that goes with all of them."""
+
+    @abstractmethod
+    def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
+        """Scores, a row for each of these tensors in the place of the training images."""
+
+
+class Pairs(Rows):
+    """Each training image goes with a test image of its own: ``B`` numbers."""
+
+    def part(self, start: int, stop: int) -> Pairs:
+        """As `Rows.part`."""
+        rows = slice(start, stop)
+        train = tuple(tensor[rows] for tensor in self.train)
+        return Pairs(train, label_rows(self.train_target, rows), self.tests, self.numbers[rows])
+
+    def at(self, points: tuple[Tensor, ...]) -> Pairs:
+        """As `Rows.at`."""
+        count = len(points[0])
+        labels = _expanded(self.train_target, count)
+        return Pairs(points, labels, self.tests, self.numbers * count)
+
+    def of_each_test(self) -> list[Pairs]:
+        """As `Rows.of_each_test`: they go apart already."""
         return [self]
 
     def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
-        """Scores ``[B]`` with these tensors in the place of the training images."""
-        tests, rows = score.distinct_tests(self.test, self.test_target, self.known)
-        return score.paired(train, self.train_target, tests, rows)
+        """As `Rows.scores`, ``[B]``."""
+        return score.paired(train, self.train_target, *score.gradients_of(self.tests, self.numbers))
 
 
-class EveryTest(Rows):
-    """``B`` training images, each of which goes with every one of ``M`` test images.
+class EachWithEvery(Rows):
+    """Each training image goes with every one of ``M`` test images: ``M`` numbers.
 
-    The tests share the forward pass of the training images, its deltas and its noise. ``test`` and
-    ``test_target`` have ``M`` rows.
+    The tests share the forward pass of the training images, its deltas and its noise.
     """
 
-    def part(self, start: int, stop: int) -> EveryTest:
-        """The training images from ``start`` to before ``stop``, with every test image."""
+    def part(self, start: int, stop: int) -> EachWithEvery:
+        """As `Rows.part`."""
         rows = slice(start, stop)
         train = tuple(tensor[rows] for tensor in self.train)
         labels = label_rows(self.train_target, rows)
-        return EveryTest(train, self.test, self.test_target, labels, self.known)
+        return EachWithEvery(train, labels, self.tests, self.numbers)
 
-    def at(self, points: tuple[Tensor, ...]) -> EveryTest:
-        """``P`` points in the place of the one training image, each with every test image."""
+    def at(self, points: tuple[Tensor, ...]) -> EachWithEvery:
+        """As `Rows.at`."""
         labels = _expanded(self.train_target, len(points[0]))
-        return EveryTest(points, self.test, self.test_target, labels, self.known)
+        return EachWithEvery(points, labels, self.tests, self.numbers)
 
-    def of_each_test(self) -> list[Rows]:
-        """For each of the ``M`` test images the rows that go with it."""
-        size = len(self)
+    def of_each_test(self) -> list[Pairs]:
+        """As `Rows.of_each_test`, ``M`` of them."""
         return [
-            Rows(
-                self.train,
-                tuple(tensor[[test]].expand(size, *tensor.shape[1:]) for tensor in self.test),
-                _expanded(label_rows(self.test_target, [test]), size),
-                self.train_target,
-            )
-            for test in range(len(self.test[0]))
+            Pairs(self.train, self.train_target, self.tests, (number,) * len(self))
+            for number in self.numbers
         ]
 
     def scores(self, score: Score, train: tuple[Tensor, ...]) -> Tensor:
-        """Scores ``[B, M]`` with these tensors in the place of the training images."""
-        tests, every = score.distinct_tests(self.test, self.test_target, self.known)
+        """As `Rows.scores`, ``[B, M]``."""
+        tests, every = score.gradients_of(self.tests, self.numbers)
         return score.against(train, self.train_target, tests.select(every), differentiable=True)
 
 
@@ -144,7 +147,7 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
         additional: Captum's ``additional_forward_args``: the test side.
 
     Returns:
-        `EveryTest` if there are ``M`` test images for one training image, or for ``B`` noisy
+        `EachWithEvery` if there are ``M`` test images for one training image, or for ``B`` noisy
         copies of one as NoiseTunnel makes them: each test image then comes ``B`` times in turn.
 
     Raises:
@@ -170,11 +173,15 @@ def rows_of(score: Score, inputs: object, target: object, additional: object) ->
             test = tuple(tensor[::batch] for tensor in test)
         if labels is not None:
             labels = for_each_test(labels, given_target, len(test[0]), batch)
-        return EveryTest(train, test, labels, own)
-    if labels is not None:
-        labels = matched(labels, batch, "The test label")
-    test = tuple(for_each_copy(tensor, given, batch) for tensor in test)
-    return Rows(train, test, labels, own)
+    else:
+        if labels is not None:
+            labels = matched(labels, batch, "The test label")
+        test = tuple(for_each_copy(tensor, given, batch) for tensor in test)
+    tests = tests_of_wrapper(
+        score, given, given_target, together, lambda: DistinctTests(test, labels)
+    )
+    kind = EachWithEvery if together else Pairs
+    return kind(train, own, tests, tuple(tests.rows))
 
 
 def _test_side(additional: Any, target: Any) -> tuple[Any, Any, Any]:
@@ -194,29 +201,21 @@ def _test_side(additional: Any, target: Any) -> tuple[Any, Any, Any]:
     return test_inputs, test_target, train_target if target is None else target
 
 
-def row_chunks(score: Score, rows: Rows, size: int | None) -> Iterator[Rows]:
+def row_chunks(score: Score, rows: R, size: int | None) -> Iterator[R]:
     """The rows in chunks of ``size``, or of as many as fit when ``size`` is ``None``.
 
-    The first chunk is then a single row, and shows how much memory a row takes.
+    The gradient of the first test image, which is needed anyway, shows how much memory a row takes.
 
     Raises:
         ValueError: ``size`` is below 1.
     """
     if size is not None and (not hasattr(size, "__index__") or size < 1):
         raise ValueError(f"internal_batch_size is {size!r}; it must be at least 1, or None.")
+    if size is None:
+        first = rows.part(0, 1)
+        score.gradients_of(first.tests, first.numbers)
     start = 0
     while start < len(rows):
-        step = size or score.rows_that_fit(_free_bytes(rows.train[0].device), _MOST_ROWS)
+        step = size or score.rows_at_once(rows.train)
         yield rows.part(start, start + step)
         start += step
-
-
-def _free_bytes(device: torch.device) -> int:
-    """A quarter of the memory that is free; on a CPU, where more is no faster, at most 1 GiB."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] // 4)
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # not every system tells
-        free = 4 * _MOST_BYTES_ON_CPU
-    return min(free // 4, _MOST_BYTES_ON_CPU)

@@ -23,7 +23,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
 
     To first order, ``M · dx`` is what a small change ``dx`` of the training image does to its
     influence on the test image. The usual picture is ``|M|`` summed over channels, and it is
-    noisy: wrap the method in ``captum.attr.NoiseTunnel`` (SmoothGrad), as the paper does.
+    noisy: wrap the method in `SmoothGrad`, as the paper does, or in Captum's ``NoiseTunnel``.
 
     Args:
         score: any score of a trained model, in evaluation mode when maps are made.
@@ -69,8 +69,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 NoiseTunnel: the maps are then ``[M, ...]`` and share most of the work.
             internal_batch_size: how many training images (noise samples, when wrapped) are
                 worked on at once; memory grows with it, results do not depend on it. ``None``
-                starts with one and then takes as many as fit in a quarter of the free memory,
-                at most 64.
+                takes as many as fit in a quarter of the free memory, at most 64.
 
         Returns:
             Maps of the shape of ``inputs``; a tuple if ``inputs`` is one. Of several inputs those
@@ -107,7 +106,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
             )
 
         def of_part(score: Score) -> tuple[Tensor, ...]:
-            chunks = row_chunks(score, rows.of_part(), internal_batch_size)
+            chunks = row_chunks(score, rows.of_part(score, self.forward_func), internal_batch_size)
             maps = [self._maps(score, chunk) for chunk in chunks]
             return tuple(torch.cat(parts, 1) for parts in zip(*maps, strict=True))
 

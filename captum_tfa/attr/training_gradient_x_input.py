@@ -20,7 +20,7 @@ class TrainingGradientXInput(GradientAttribution):  # type: ignore[misc]
     """``∂S/∂x · (x − b)``, to first order what each pixel adds to the score above its baseline.
 
     Captum's ``InputXGradient`` for the training image of a score, with a baseline. It has a sign.
-    For smooth maps wrap it in ``captum.attr.NoiseTunnel``, which gives each noisy copy its own
+    For smooth maps wrap it in `SmoothGrad`, which gives each noisy copy its own
     distance from the baseline.
 
     Args:

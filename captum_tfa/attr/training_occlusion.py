@@ -5,22 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from captum.attr import Occlusion, PerturbationAttribution
+from captum.attr import PerturbationAttribution
 from captum.log import log_usage
 from torch import Tensor
 
 from captum_tfa.attr.baselines import Baselines, like_inputs
+from captum_tfa.attr.covering import AT_ONCE, Window, lost_by_windows
 from captum_tfa.attr.repeats import told_from_wrappers
 from captum_tfa.attr.rows import Rows, rows_of
 from captum_tfa.attr.training_gradient import checked_score
 from captum_tfa.gradients import outside_inference_mode
 from captum_tfa.scores import Score
-
-# A window's part of the shorter side; windows overlap by half.
-_WINDOW = 4
-_COVERED_AT_ONCE = 16
-
-Window = tuple[int, ...] | tuple[tuple[int, ...], ...] | None
 
 
 class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
@@ -77,19 +72,17 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
                 size below 1.
             RuntimeError: see `Score.forward`.
         """
-        size = _COVERED_AT_ONCE if internal_batch_size is None else internal_batch_size
+        size = AT_ONCE if internal_batch_size is None else internal_batch_size
         if not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"internal_batch_size is {size!r}; it must be at least 1, or None.")
         rows = rows_of(self.forward_func, inputs, target, additional_forward_args)
         starts = like_inputs(baselines, rows.train)
-        windows = _windows(sliding_window_shapes, rows.train)
-        steps = _per_input(strides, rows.train) or tuple(map(_half, windows))
         found = [
             self._lost(
                 one.part(row, row + 1).labelled(self.forward_func),
                 tuple(start[row : row + 1] for start in starts),
-                windows,
-                steps,
+                sliding_window_shapes,
+                strides,
                 size,
             )
             for one in rows.of_each_test()
@@ -99,7 +92,7 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
         return joined if isinstance(inputs, tuple | list) else joined[0]
 
     def _lost(
-        self, row: Rows, start: tuple[Tensor, ...], windows: Any, steps: Any, size: int
+        self, row: Rows, start: tuple[Tensor, ...], windows: Window, strides: Window, size: int
     ) -> tuple[Tensor, ...]:
         """The map of one training image for one test image, ``[1, ...]`` for each input."""
         several = len(row.train)
@@ -109,43 +102,12 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
             found: Tensor = self.forward_func(train, *side)
             return found
 
-        found: tuple[Tensor, ...] = Occlusion(scores).attribute(
+        return lost_by_windows(
+            scores,
             row.train,
+            start,
             windows,
-            steps,
-            baselines=start,
+            strides,
+            size,
             additional_forward_args=(row.test, row.test_target, row.train_target),
-            perturbations_per_eval=size,
         )
-        return found
-
-
-def _windows(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    """A window for each input.
-
-    Raises:
-        ValueError: none was given for inputs of which none follows.
-    """
-    chosen = _per_input(given, inputs)
-    if chosen is not None:
-        return chosen
-    if len(inputs) > 1 or inputs[0].ndim != 4:
-        shapes = ", ".join(str(list(tensor.shape)) for tensor in inputs)
-        raise ValueError(
-            f"inputs are {shapes}; sliding_window_shapes can be left out for one input "
-            "[B, C, H, W] only: give the shape of the window, without the batch, for each input."
-        )
-    _, channels, height, width = inputs[0].shape
-    side = max(1, min(height, width) // _WINDOW)
-    return ((channels, side, side),)
-
-
-def _per_input(given: Window, inputs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-    """A shape or a stride for each input; of a single one it need not stand in a tuple."""
-    if given is None or len(inputs) > 1 or isinstance(given[0], tuple):
-        return given
-    return (given,)
-
-
-def _half(window: tuple[int, ...]) -> tuple[int, ...]:
-    return (window[0], *(max(1, side // 2) for side in window[1:]))

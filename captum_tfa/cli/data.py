@@ -1,4 +1,4 @@
-"""The user's pictures: folders of classes, and single files."""
+"""The user's pictures: folders of classes, tables, and single files."""
 
 from __future__ import annotations
 
@@ -14,27 +14,36 @@ from torchvision.datasets import ImageFolder
 from torchvision.datasets.folder import is_image_file
 
 from captum_tfa.cli.errors import UserError
+from captum_tfa.cli.table import TablePictures, classes_of, is_table
 
 
 def training_root(data: str) -> Path:
-    """``DATA/train`` if there is such a folder, else ``DATA``.
+    """``DATA/train`` if there is such a folder, else ``DATA``: a folder or a table.
 
     Raises:
-        UserError: There is no folder ``DATA``.
+        UserError: There is no folder ``DATA``, and it is no table either.
     """
     root = Path(data).expanduser()
+    if is_table(root):
+        return root
     if not root.is_dir():
         what = "is a file" if root.exists() else "does not exist"
-        raise UserError(f"--data {data} {what}; name a folder that holds one folder a class")
+        table = root.exists() or root.suffix.lower() == ".csv"
+        raise UserError(
+            f"--data {data} {what}; name a folder that holds one folder a class"
+            + (", or a .csv file with the columns file and label" if table else "")
+        )
     return root / "train" if (root / "train").is_dir() else root
 
 
 def find_classes(root: Path) -> list[str]:
-    """The names of the class folders, in the order of their labels.
+    """The names of the classes, in the order of their labels.
 
     Raises:
-        UserError: There are fewer than two, or one of them holds no picture.
+        UserError: There are fewer than two, a class folder holds no picture, or a table is wrong.
     """
+    if is_table(root):
+        return classes_of(root)
     classes = sorted(entry.name for entry in root.iterdir() if entry.is_dir())
     if len(classes) < 2:
         found = f"only the folder {classes[0]}" if classes else "no folders"
@@ -53,11 +62,11 @@ def find_classes(root: Path) -> list[str]:
 
 def open_folder(
     root: Path, classes: Sequence[str], transform: Callable[[Image.Image], Any]
-) -> ClassFolders:
-    """The pictures under ``root``, whose class folders are among ``classes``.
+) -> ClassFolders | TablePictures:
+    """The pictures under ``root``, or in that table, whose classes are among ``classes``.
 
     Raises:
-        UserError: There is a folder of another name, or no picture at all.
+        UserError: There is a class of another name, or no picture at all.
     """
     strange = [name for name in find_classes(root) if name not in classes]
     if strange:
@@ -65,6 +74,8 @@ def open_folder(
             f"{root} has the class {strange[0]}, which the training images do not have; "
             f"their classes are {listed(classes)}"
         )
+    if is_table(root):
+        return TablePictures(root, classes, load_image, transform)
     return ClassFolders(root, classes, transform)
 
 

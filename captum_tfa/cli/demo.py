@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -100,6 +102,7 @@ def run_shapes(
     explanation = explained(
         lambda: explain(model, train, image, label, nt_samples=nt_samples, show_progress=True)
     )
+    explanation = replace(explanation, command=_command(out))
     saved = save(explanation, out)
     say(f"\n{_shortcut_story(explanation, train)}\n\n{saved}")
     return explanation
@@ -143,9 +146,16 @@ def run_folder(
         lambda: explain(model, train, image, label, nt_samples=nt_samples, show_progress=True)
     )
     file = test.samples[place][0] if test.samples else f"test picture {place}"
+    explanation = replace(explanation, test_file=file, command=_command(out, folder))
     saved = save(explanation, out)
     say(f"\n{_mistake_story(explanation, file, int(wrong.sum()))}\n\n{saved}")
     return explanation
+
+
+def _command(out: str, folder: str | None = None) -> str:
+    """What makes the demo's result again."""
+    data_given = [] if folder is None else ["--data", folder]
+    return shlex.join(["captum-tfa", "demo", *data_given, "--out", out])
 
 
 def _trained(train: Pictures, epochs: int) -> SmallCNN:

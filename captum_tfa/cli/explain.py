@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import webbrowser
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,20 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from captum_tfa.cli import data, models
+from captum_tfa.cli import data, models, scores
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
+from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
 from captum_tfa.report import Explanation, TrainingExample, explain
-from captum_tfa.report.arguments import WITH_CURVATURE, with_curvature
-from captum_tfa.report.saving import try_destination
-from captum_tfa.scores import InfluenceScore
+from captum_tfa.report.arguments import (
+    DEFAULT_SCORE,
+    FITTED_TO,
+    WITH_CURVATURE,
+    with_curvature,
+)
+from captum_tfa.report.saving import FIGURE, REPORT, try_destination
+from captum_tfa.scores import InfluenceScore, Score
 
 # Training images that are tried out, to see whether model, weights and pictures fit together.
 _TRIED = 64
@@ -41,7 +49,8 @@ def run(options: argparse.Namespace) -> None:
     label = None if options.label is None else data.class_index(options.label, classes)
 
     model, preprocess = models.build(options.model, len(classes))
-    models.load_weights(model, options.weights)
+    models.weights_into(model, options.model, options.weights)
+    check_class_order(model, classes)
     model.to(device).eval()
     training_set = data.open_folder(root, classes, preprocess)
     image = prepared(preprocess, picture)
@@ -64,17 +73,25 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             options.nt_samples,
             score=score,
-            method=options.method,
+            method=_methods(options.method),
             layer=options.layer,
-            loss_fn=None if isinstance(score, InfluenceScore) else loss_fn,
+            loss_fn=None if isinstance(score, Score) else loss_fn,
             batch_size=options.batch_size,
             num_workers=_workers(device, training_set),
             seed=options.seed,
             show_progress=True,
         )
     )
+    explanation = replace(explanation, test_file=options.image, command=options.command_line)
     saved = save(explanation, options.out)
     say(f"\n{options.image}: {summary(explanation)}\n\n{saved}")
+    if options.open:
+        show(options.out)
+
+
+def _methods(names: str | None) -> str | list[str] | None:
+    """The methods of ``--method``, with commas between them."""
+    return names.split(",") if names is not None and "," in names else names
 
 
 def _score(
@@ -82,17 +99,25 @@ def _score(
     model: nn.Module,
     training_set: Dataset[Any],
     loss_fn: nn.Module | None,
-) -> InfluenceScore | str | None:
+) -> Score | str:
     """The score that is asked for; one with a curvature from a file, which is written if need be.
 
     Raises:
         UserError: The options do not fit together, or the file is of another model or data.
     """
+    asked: str = options.score or DEFAULT_SCORE
+    scores.check_options(options, asked)
+    if asked in scores.NEEDING_MORE and options.curvature is None:
+        return scores.made(asked, options, model, training_set, loss_fn)
+    if asked == WITH_CURVATURE and not _fitted_before(options):
+        count = min(len(training_set), FITTED_TO)  # type: ignore[arg-type]
+        say(f"curvature is fitted to {count} of them first; --score grad-cos does without")
     if options.curvature is None:
-        score: str | None = options.score
-        return score
-    if options.score != WITH_CURVATURE:
-        raise UserError("--curvature belongs to --score influence; give both, or none")
+        return asked
+    if asked != WITH_CURVATURE:
+        raise UserError(
+            f"--curvature belongs to --score influence, not {asked}; leave out one of them"
+        )
     file = Path(options.curvature).expanduser()
     with as_user_error(OSError), own_errors():
         if file.exists():
@@ -101,6 +126,11 @@ def _score(
         found = with_curvature(model, training_set, loss_fn, None, None, show_progress=True)
         found.curvature.save(file)  # type: ignore[attr-defined]
         return found
+
+
+def _fitted_before(options: argparse.Namespace) -> bool:
+    """Whether the curvature lies in a file."""
+    return options.curvature is not None and Path(options.curvature).expanduser().exists()
 
 
 def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:
@@ -169,7 +199,21 @@ def save(explanation: Explanation, out: str) -> str:
     """
     with as_user_error(OSError):
         folder = explanation.save(out)
-    return f"figure: {folder / 'figure.png'}\nnumbers and maps: beside it in {folder}"
+    return (
+        f"report: {folder / REPORT}\nfigure: {folder / FIGURE}\n"
+        f"numbers and maps: beside them in {folder}"
+    )
+
+
+def show(out: str) -> None:
+    """Opens the report in the user's browser, or says that there is none."""
+    report = Path(out).expanduser().resolve() / REPORT
+    try:
+        shown = webbrowser.open(report.as_uri())
+    except webbrowser.Error:
+        shown = False
+    if not shown:
+        say(f"no browser can be opened from here; open {report} yourself")
 
 
 def _workers(device: torch.device, training_set: Dataset[Any]) -> int:

@@ -7,6 +7,7 @@ errors of spelling come at once.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,9 +19,10 @@ from captum_tfa.cli.output import finish, say
 
 _EXPLAIN_EPILOG = """
 how pictures are prepared:
-  A torchvision model gets its pictures as its own published weights want them. A model of
-  yours says it itself: the factory sets model.preprocess to the transform (PIL image to
-  tensor) that its evaluation used. Without that, pictures are prepared as for torchvision's
+  A torchvision model gets its pictures as its own published weights want them, one of timm or
+  transformers as its own configuration says. A model of yours says it itself: the factory sets
+  model.preprocess to the transform (PIL image to tensor) that its evaluation used. Without that,
+  pictures are prepared as for torchvision's
   classifiers: shorter side 256, centre 224 x 224, ImageNet's mean and deviation.
 
 example:
@@ -56,7 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         try:
-            options = _parser().parse_args(argv)
+            given = sys.argv[1:] if argv is None else list(argv)
+            options = _parser().parse_args(given)
+            options.command_line = shlex.join(["captum-tfa", *given])
             _run(options)
         except UserError as error:
             say(f"captum-tfa: error: {error}", sys.stderr)
@@ -117,20 +121,21 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--data",
         metavar="DIR",
         required=True,
-        help="the training images: DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg",
+        help="the training images: DIR/train/CLASS/*.jpg, DIR/CLASS/*.jpg, or a .csv file with the "
+        "columns file and label",
     )
     add(
         "--model",
         metavar="NAME",
         required=True,
-        help="a torchvision classifier such as resnet18, or your own as PACKAGE.MODULE:FACTORY; "
-        "the factory is called with num_classes= if it takes it",
+        help="a torchvision classifier such as resnet18; timm:NAME, one of timm's; hf:FOLDER, one "
+        "of transformers with its weights; or your own as PACKAGE.MODULE:FACTORY, which is called "
+        "with num_classes= if it takes it",
     )
     add(
         "--weights",
         metavar="FILE",
-        required=True,
-        help="the trained model's state dict, .pt, .pth or .safetensors",
+        help="the trained model's state dict, .pt, .pth or .safetensors; not with hf:FOLDER",
     )
     add("--image", metavar="FILE", required=True, help="the image to explain")
     add(
@@ -148,20 +153,36 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--score",
         metavar="NAME",
-        help="what ranks and is mapped: grad-cos, grad-dot, or influence, the cosine with "
-        "curvature, which is fitted first and takes a while (default: grad-cos)",
+        help="what ranks and is mapped: influence, the cosine with curvature, which is fitted to "
+        "at most 2,000 training images first; grad-cos (the paper's), or grad-dot, which need no "
+        "fit; tracin, grad-dot at several checkpoints; or representer, of a refitted last layer "
+        "(default: influence)",
+    )
+    add(
+        "--checkpoints",
+        metavar="FILE",
+        nargs="+",
+        help="of --score tracin: the model's state dicts along its training",
+    )
+    add(
+        "--learning-rates",
+        metavar="N",
+        nargs="+",
+        type=float,
+        help="of --score tracin: one for each checkpoint, or one for all (default: 1)",
     )
     add(
         "--curvature",
         metavar="FILE",
-        help="with --score influence: where the fitted curvature is kept, .safetensors; it is read "
+        help="of --score influence: where the fitted curvature is kept, .safetensors; it is read "
         "from there if there is one",
     )
     add(
         "--method",
         metavar="NAME",
-        help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients "
-        "or occlusion (default: occlusion)",
+        help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients, "
+        "integrated_gradients_norm_held or occlusion (default: integrated_gradients_norm_held); "
+        "several, with commas between them, can be switched in the report",
     )
     add(
         "--layer",
@@ -173,7 +194,8 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N",
         type=_whole(1),
         default=50,
-        help="noisy copies averaged into a map; occlusion needs none (default: %(default)s)",
+        help="points on the path, or noisy copies, that a map is the mean over; occlusion needs "
+        "none (default: %(default)s)",
     )
     add(
         "--batch-size",
@@ -197,8 +219,9 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "--out",
         metavar="DIR",
         required=True,
-        help="folder for figure.png, explanation.json and maps.safetensors",
+        help="folder for report.html, figure.png, explanation.json and maps.safetensors",
     )
+    add("--open", action="store_true", help="show the report in the browser")
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -213,7 +236,7 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--data",
         metavar="DIR",
-        help="images to train on: DIR/train/CLASS/*.jpg, or DIR/CLASS/*.jpg",
+        help="images to train on, as for explain",
     )
     add(
         "--out",

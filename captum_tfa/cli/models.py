@@ -17,6 +17,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.transforms._presets import ImageClassification
 
+from captum_tfa.cli import model_libraries
 from captum_tfa.cli.errors import UserError, one_line
 from captum_tfa.trajectory.state_files import check_fits, read_state
 
@@ -45,8 +46,8 @@ def build(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
     """A fresh model and what prepares its pictures.
 
     Args:
-        name: A torchvision classifier, or ``package.module:factory``. The current folder is
-            searched for the module too.
+        name: A torchvision classifier, ``timm:NAME``, ``hf:FOLDER``, or
+            ``package.module:factory``. The current folder is searched for the module too.
         num_classes: How many classes the model shall tell apart.
 
     Returns:
@@ -55,6 +56,10 @@ def build(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
     Raises:
         UserError: No such model, or a factory that fails.
     """
+    if name.startswith(model_libraries.TIMM):
+        return model_libraries.from_timm(name.removeprefix(model_libraries.TIMM), num_classes)
+    if name.startswith(model_libraries.TRANSFORMERS):
+        return model_libraries.from_transformers(name.removeprefix(model_libraries.TRANSFORMERS))
     return _from_factory(name, num_classes) if ":" in name else _from_torchvision(name, num_classes)
 
 
@@ -69,10 +74,23 @@ def load_weights(model: nn.Module, file: str) -> None:
         tensors = read_state(file)
         check_fits(tensors, model, file)
     except ValueError as error:
-        raise UserError(
-            f"--weights: {one_line(error)} (of --model, with the classes of --data)"
-        ) from error
+        raise UserError(f"--weights {one_line(error)}") from error
     model.load_state_dict(tensors)
+
+
+def weights_into(model: nn.Module, name: str, file: str | None) -> None:
+    """Puts the weights of ``--weights`` into the model, if it has not its own.
+
+    Raises:
+        UserError: As `load_weights`; or none are given, or some that are not needed.
+    """
+    if model_libraries.brings_weights(name):
+        if file is not None:
+            raise UserError(f"--weights {file}: --model {name} has its own; leave --weights out")
+    elif file is None:
+        raise UserError(f"--weights is missing; name the state dict of --model {name}")
+    else:
+        load_weights(model, file)
 
 
 def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> bool:
@@ -102,8 +120,8 @@ def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> bool:
         return True
     if output.shape[1] != num_classes:
         raise UserError(
-            f"the model tells {output.shape[1]} classes apart, --data has {num_classes} class "
-            "folders; name the data that the model was trained on"
+            f"the model tells {output.shape[1]} classes apart, --data has {num_classes} "
+            "classes; name the data that the model was trained on"
         )
     return False
 

@@ -72,6 +72,11 @@ class Curvature(ABC):
         return tuple(self.fingerprint.shapes)
 
     @property
+    def blocks(self) -> tuple[frozenset[str], ...]:
+        """Parameters by name, apart where ``H`` has nothing but zeros between them."""
+        return (frozenset(self.names),)
+
+    @property
     def absolute_damping(self) -> float:
         """``λ = ρ · tr(H) / P``: the damping times the mean eigenvalue of the whole ``H``."""
         return self.damping * self._trace / self.fingerprint.count

@@ -31,6 +31,11 @@ class DiagonalCurvature(Curvature):
             squares.add(terms)
         return cls(fingerprint, squares.means(len(samples)), damping)
 
+    @property
+    def blocks(self) -> tuple[frozenset[str], ...]:
+        """Each parameter by itself."""
+        return tuple(frozenset([name]) for name in self.names)
+
     def _found_trace(self) -> float:
         return math.fsum(float(tensor.double().sum()) for tensor in self._tensors.values())
 

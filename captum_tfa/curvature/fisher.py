@@ -78,8 +78,8 @@ class FisherCurvature(Curvature):
             what = "fisher: gradients"
             if len(widths) > 1:
                 what += f", part {number + 1} of {len(widths)}"
-            columns = _columns(samples, what, start, stop)
-            gram += (columns @ columns.T).double().cpu()
+            found = columns(samples, what, start, stop)
+            gram += (found @ found.T).double().cpu()
         values, vectors = eigen(gram)
         first = next(iter(samples.chosen.values()))
         tensors = {
@@ -87,7 +87,7 @@ class FisherCurvature(Curvature):
             _VECTORS: vectors.to(summable(first)),
         }
         if len(widths) == 1:
-            tensors[_GRADIENTS] = columns
+            tensors[_GRADIENTS] = found
         else:
             tensors |= kept_examples(samples, "fisher: examples")
         return cls(fingerprint, tensors, damping, samples.model, samples.losses)
@@ -139,10 +139,10 @@ def _parts(
 
 
 @torch.no_grad()
-def _columns(samples: Samples, what: str, start: int, stop: int) -> Tensor:
+def columns(samples: Samples, what: str, start: int, stop: int) -> Tensor:
     """Some columns of ``G``, ``[n, stop − start]``."""
     first = next(iter(samples.chosen.values()))
-    columns = summable(first.new_zeros(len(samples), stop - start))
+    found = summable(first.new_zeros(len(samples), stop - start))
     row = 0
     for terms in samples.terms(what):
         batch, offset = 0, 0
@@ -152,10 +152,10 @@ def _columns(samples: Samples, what: str, start: int, stop: int) -> Tensor:
                 flat = terms[name].gradient().flatten(1)
                 batch = len(flat)
                 place = offset - start
-                columns[row : row + batch, place + low : place + high] = flat[:, low:high]
+                found[row : row + batch, place + low : place + high] = flat[:, low:high]
             offset += parameter.numel()
         row += batch or _batch_of(terms)
-    return columns
+    return found
 
 
 def _batch_of(terms: Mapping[str, Term]) -> int:

@@ -19,7 +19,7 @@ from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.problems import refuse_problems
 from captum_tfa.gradients.selection import ParameterChoice, choose
 
-Kind = Literal["hessian", "ggn", "fisher", "diagonal", "kfac", "ekfac", "cg"]
+Kind = Literal["hessian", "ggn", "fisher", "diagonal", "kfac", "ekfac", "cg", "arnoldi", "datainf"]
 
 
 @outside_inference_mode
@@ -51,11 +51,13 @@ def fit_curvature(
         kind: ``"ekfac"`` or ``"kfac"`` (Kronecker factors, the diagonal for what has none),
             ``"diagonal"``, ``"fisher"`` (the exact Fisher matrix of as many gradients as there
             are examples), ``"hessian"`` and ``"ggn"`` (exact and dense, for small models), or
-            ``"cg"`` (the generalised Gauss-Newton matrix, never formed).
+            ``"cg"`` (the generalised Gauss-Newton matrix, never formed), ``"arnoldi"`` (the
+            greatest eigenvalues of the Hessian), or ``"datainf"`` (a mean of inverses, by layer).
         damping: ``ρ``, at least 0; ``λ = ρ · tr(H) / P`` is added to every eigenvalue.
         labels: ``"sampled"`` draws one label an example from the model, which makes the Fisher
             matrix the true one; ``"true"`` takes the data's (the empirical Fisher matrix).
-            ``hessian``, ``ggn`` and ``cg`` are no means over gradients: for them it says nothing.
+            ``hessian``, ``ggn``, ``cg`` and ``arnoldi`` are no means over gradients: for them it
+            says nothing.
         max_examples: how many examples to use, drawn without repetition; ``None`` uses all.
         parameters: which parameters count, as for a score. ``None``: every trainable one.
         loss_fn: as for a score. ``None``: cross-entropy.
@@ -63,9 +65,11 @@ def fit_curvature(
         seed: of the examples that are drawn and of their labels, at least 0. What is drawn for an
             example does not depend on ``batch_size``.
         batch_size: examples at once, for a dataset.
-        tolerance: for ``cg``, the relative residual at which a solution counts, above 0.
-        iterations: for ``cg``, how many steps it may take at most, at least 1; a step is a pass
-            over the data.
+        tolerance: for ``cg``, the relative residual at which a solution counts, above 0. For
+            ``arnoldi``, how much of a step, relative to the greatest eigenvalue, must be new for
+            the search to go on.
+        iterations: for ``cg`` and ``arnoldi``, how many steps they may take at most, at least 1;
+            a step is a pass over the data.
         show_progress: whether each pass over the data shows a progress bar.
 
     Returns:

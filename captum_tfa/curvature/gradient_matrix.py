@@ -19,9 +19,8 @@ from captum_tfa.gradients.modes import differentiating
 from captum_tfa.gradients.plain_pass import plain_pass
 from captum_tfa.gradients.rule import StoredTerm
 
-# Examples at once, and the memory that a pass of them may take.
+# Examples whose gradients are at hand at once.
 _MOST_EXAMPLES = 64
-_BYTES_OF_A_PASS = 2**28
 
 
 class GradientMatrix(ABC):
@@ -94,7 +93,7 @@ class PassedGradients(GradientMatrix):
         """As `GradientMatrix.transposed`."""
         chosen = [self._parameters[name] for name in self.names]
         totals = {name: torch.zeros_like(vector) for name, vector in like.items()}
-        size, start = self._engine.rows_that_fit(_BYTES_OF_A_PASS, _MOST_EXAMPLES), 0
+        size, start = self._engine.room.without_graph(self.inputs, _MOST_EXAMPLES), 0
         for inputs, labels in self._batches(size):
             with differentiating(labels.device):
                 with plain_pass(self.model) as model:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from captum_tfa.curvature.arnoldi import ArnoldiCurvature
 from captum_tfa.curvature.cg import CgCurvature
 from captum_tfa.curvature.curvature import Curvature
+from captum_tfa.curvature.datainf import DatainfCurvature
 from captum_tfa.curvature.diagonal import DiagonalCurvature
 from captum_tfa.curvature.ekfac import EkfacCurvature
 from captum_tfa.curvature.fisher import FisherCurvature
@@ -21,5 +23,7 @@ KINDS: dict[str, type[Curvature]] = {
         KfacCurvature,
         EkfacCurvature,
         CgCurvature,
+        ArnoldiCurvature,
+        DatainfCurvature,
     )
 }

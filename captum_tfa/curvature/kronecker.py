@@ -57,6 +57,13 @@ class KroneckerCurvature(Curvature):
         """The layers that have Kronecker factors; all other parameters have their diagonal."""
         return tuple(Layer(*entry) for entry in self.fingerprint.settings["layers"])
 
+    @property
+    def blocks(self) -> tuple[frozenset[str], ...]:
+        """Each layer by itself, and each parameter that has none."""
+        layers = [frozenset(inside([layer])) for layer in self.layers]
+        alone = [name for name in self.names if name not in inside(self.layers)]
+        return (*layers, *(frozenset([name]) for name in alone))
+
     def _found_trace(self) -> float:
         return math.fsum(float(each.double().sum()) for each in self._eigenvalues())
 

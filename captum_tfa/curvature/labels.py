@@ -47,6 +47,15 @@ def label_sampler(losses: ExampleLosses) -> Draw:
     )
 
 
+def can_be_drawn(losses: ExampleLosses) -> bool:
+    """Whether `label_sampler` knows how labels are drawn for this loss."""
+    try:
+        label_sampler(losses)
+    except ValueError:
+        return False
+    return True
+
+
 def _classes(probabilities: Tensor, seeds: Tensor) -> Tensor:
     """One class for each position, from probabilities ``[B, C, ...]`` that sum to 1."""
     shape = probabilities[:, :1].shape

@@ -9,7 +9,6 @@ batch and, layer by layer, no more than one layer's gradients are ever held.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,25 +20,20 @@ from torch import Tensor, nn
 import captum_tfa.gradients.rewrites
 import captum_tfa.gradients.rules  # noqa: F401  registers the layer types
 from captum_tfa.gradients.as_found import as_found
+from captum_tfa.gradients.collector import TermCollector
 from captum_tfa.gradients.hooks import hookless, in_the_place_of, without_graph_for_hooks
 from captum_tfa.gradients.independence import RandomState, check_independence
 from captum_tfa.gradients.kept import KeptTensors, refuse_older_passes, told_of_freed_graphs
 from captum_tfa.gradients.locks import model_lock
+from captum_tfa.gradients.memory import MOST_TESTS_AT_ONCE, Room
 from captum_tfa.gradients.modes import differentiating, no_saved_tensors_hooks
 from captum_tfa.gradients.module_outputs import of_their_own
+from captum_tfa.gradients.pass_each import tell_once
 from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.stored import StoredGradients
-from captum_tfa.gradients.terms import Term, TermCollector, whole
-from captum_tfa.gradients.uses import ParameterUses, Use
-
-# On a CPU, passes without a graph take as many examples at once as fit in so much memory, and at
-# least so many: what is larger leaves the cache, and memory that is handed back to the system after
-# each pass costs more to get again than large passes save.
-_BYTES_OF_A_PASS = 2**28
-_LEAST_OF_A_PASS = 4
-# Test gradients are kept, so their passes are small everywhere.
-_MOST_TESTS_OF_A_PASS = 16
+from captum_tfa.gradients.terms import Term, whole
+from captum_tfa.gradients.uses import ParameterUses
 
 Loss = Callable[[Any, Tensor | None], Tensor]
 """From the model's output and the labels to the loss of each example, ``[B]``."""
@@ -65,11 +59,17 @@ class Gradients:
             rows: which of them each example is paired with, ``[B]``; ``None`` pairs every example
                 with every one of them.
         """
-        by_name = {} if tests is None else tests.by_name
-        products = [term.products(by_name.get(name), rows) for name, term in self.terms.items()]
-        squares = torch.stack([part.squares for part in products]).sum(0)
-        inner = [part.inner for part in products if part.inner is not None]
+        parts = self.products_by_parameter(tests, rows).values()
+        squares = torch.stack([part.squares for part in parts]).sum(0)
+        inner = [part.inner for part in parts if part.inner is not None]
         return Products(torch.stack(inner).sum(0) if inner else None, squares)
+
+    def products_by_parameter(
+        self, tests: StoredGradients | None, rows: Tensor | None
+    ) -> dict[str, Products]:
+        """What each parameter adds to `products`, by name."""
+        by_name = {} if tests is None else tests.by_name
+        return {name: term.products(by_name.get(name), rows) for name, term in self.terms.items()}
 
     def dense(self) -> dict[str, Tensor]:
         """The gradients themselves, ``[B, *parameter.shape]`` by name: ``B`` times the model."""
@@ -95,20 +95,11 @@ class GradientEngine:
     def __init__(self, model: nn.Module, loss: Loss, parameters: ParameterChoice) -> None:
         self.model, self.loss, self.parameters = model, loss, parameters
         self._collector = TermCollector()
-        #: Memory that one differentiable example takes; unknown, and so huge, before the first.
-        self.bytes_per_example = 2**62
+        #: How many examples a pass takes.
+        self.room = Room()
+        #: Parameters that cost a pass for each example, as the last batch of several has shown.
+        self.pass_each: list[str] = []
         self._independent: set[tuple[bool, ...]] = set()
-        #: Whether a batch is known to cost a backward pass for each of its examples.
-        self.one_at_a_time = False
-
-    def rows_that_fit(self, memory: int, most: int, least: int = 1) -> int:
-        """How many examples of a pass fit in so many bytes, as far as is known.
-
-        1 for models some of whose parameters need a pass of their own for each example of a batch.
-        """
-        if self.one_at_a_time:
-            return 1
-        return max(least, min(most, memory // self.bytes_per_example))
 
     def of_tests(self, inputs: Sequence[Tensor], target: Tensor | None) -> list[StoredGradients]:
         """The gradients of test examples, each by itself, without graph and hooks.
@@ -122,7 +113,7 @@ class GradientEngine:
         """
         model = hookless(self.model)
         found: list[StoredGradients] = []
-        for images, labels in self._parts(inputs, target, _MOST_TESTS_OF_A_PASS):
+        for images, labels in self._parts(inputs, target, MOST_TESTS_AT_ONCE):
             with differentiating(images[0].device):
                 together = self._of(model, images, labels, False).stored()
             found += [together.select(row) for row in torch.arange(len(images[0])).split(1)]
@@ -184,15 +175,8 @@ class GradientEngine:
         self, inputs: Sequence[Tensor], target: Tensor | None, most: int
     ) -> Iterator[tuple[list[Tensor], Tensor | None]]:
         """The examples of a pass without a graph, one pass after the other."""
-        start, count = 0, len(inputs[0])
-        while start < count:
-            size = min(most, count - start)
-            if inputs[0].device.type == "cpu":
-                fitting = self.rows_that_fit(_BYTES_OF_A_PASS, size, _LEAST_OF_A_PASS)
-                size = math.ceil(size / math.ceil(size / fitting))  # parts of equal size
-            part = slice(start, start + size)
+        for part in self.room.parts(inputs, most):
             yield [tensor[part] for tensor in inputs], None if target is None else target[part]
-            start += size
 
     def _applied(
         self,
@@ -245,15 +229,26 @@ class GradientEngine:
         leaves = [*record.left_to_autograd(), *chosen.items()]
         uses = record.uses + [whole(name, leaf) for name, leaf in leaves]
         with told_of_freed_graphs():
-            terms = self._collector.terms(uses, record.trace.key, losses, differentiable)
+            terms, live = self._collector.terms(
+                uses, record.computed, record.trace.key, losses, differentiable
+            )
         kept.refuse(chosen, outside, terms.keys())
-        self.bytes_per_example = _bytes_per_example(record.uses, len(losses))
-        if len(losses) > 1:  # a single example shares nothing
-            self.one_at_a_time = not all(term.separable for term in terms.values())
-        if random.changed():
+        shared = not all(term.separable for term in terms.values())
+        if len(losses) > 1:
+            self.pass_each = [name for name, term in terms.items() if term.shared]
+            tell_once(self.model, self.pass_each)
+        else:  # shares nothing, but a batch would what is not made of images
+            shared = not all(record.trace.is_of_images(use.output) for use in live)
+        activations = [tensor for use in record.uses for tensor in use.inputs]
+        # Of a computed weight each example's gradient is formed.
+        activations += [
+            one.weight.expand(len(losses), *one.weight.shape) for one in record.computed
+        ]
+        self.room.saw(inputs, activations, shared)
+        drawn = random.changed()
+        if drawn:
             random.put_back()
-            self._check_independence(inputs, target)
-        elif self.one_at_a_time:
+        if drawn or (shared and len(losses) > 1):
             self._check_independence(inputs, target)
         return Gradients(losses, terms)
 
@@ -273,10 +268,3 @@ class GradientEngine:
                 lambda images, labels: self.loss(twin(*images), labels), inputs, target, any(flags)
             )
         self._independent.add(flags)
-
-
-def _bytes_per_example(uses: Sequence[Use], batch: int) -> int:
-    """About what the graph of one example takes: activations, deltas, and their adjoints."""
-    tensors = [tensor for use in uses for tensor in use.inputs]
-    size = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
-    return 1 + 6 * size // batch

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 # What is registered there is no content of the model.
 _HOOKS = {name for name in nn.Module().__dict__ if name.endswith("_hooks")}
 _NOT_LOOKED_INTO = (Tensor, nn.Module, FunctionType, MethodType, ModuleType, type)
+_PLAIN = {type(None), bool, int, float, str, Tensor, nn.Parameter}
 _DEPTH = 3
 
 
@@ -22,7 +23,7 @@ def containers(module: nn.Module) -> Iterator[tuple[str, Any]]:
     them, those of its parameters and submodules are.
     """
     for name, value in module.__dict__.items():
-        if name not in _HOOKS:
+        if name not in _HOOKS and type(value) not in _PLAIN:
             for held in _within(value, _DEPTH):
                 yield name, held
 
@@ -41,7 +42,8 @@ def _within(value: Any, depth: int) -> Iterator[Any]:
         return
     if depth:
         for item in list(items):
-            yield from _within(item, depth - 1)
+            if type(item) not in _PLAIN:
+                yield from _within(item, depth - 1)
 
 
 def holds_tensor(value: Any) -> bool:

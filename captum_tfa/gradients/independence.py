@@ -144,6 +144,6 @@ def _equal(one: Any, other: Any) -> bool:
         return bool(torch.equal(one, other))
     if isinstance(one, np.ndarray):
         return bool(np.array_equal(one, other))
-    if isinstance(one, tuple):
+    if isinstance(one, tuple) and any(isinstance(part, np.ndarray) for part in one):
         return all(map(_equal, one, other))
     return bool(one == other)

@@ -110,14 +110,14 @@ def _together(args: Any, kwargs: dict[str, Any], of_images: OfImages) -> bool:
     return "out" not in kwargs
 
 
-def _of_first(args: Any, kwargs: dict[str, Any], of_images: OfImages, count: int = 1) -> bool:
+def of_first(args: Any, kwargs: dict[str, Any], of_images: OfImages, count: int = 1) -> bool:
     """Whether only the first argument is of images: an index or a weight must not be."""
     others = [*args[count:], *kwargs.values()]
     return bool(args) and "out" not in kwargs and not _of_images(others, of_images)
 
 
 def _of_first_two(args: Any, kwargs: dict[str, Any], of_images: OfImages) -> bool:
-    return _of_first(args, kwargs, of_images, 2)
+    return of_first(args, kwargs, of_images, 2)
 
 
 def _product(args: Any, kwargs: dict[str, Any], of_images: OfImages) -> bool:
@@ -157,7 +157,7 @@ def _setitem(args: Any, kwargs: dict[str, Any], of_images: OfImages) -> bool:
 
 BY_SHAPE: dict[Callable[..., Any], Places] = {
     **dict.fromkeys(_functions(_TOGETHER), _together),
-    **dict.fromkeys(_functions(_OF_FIRST), _of_first),
+    **dict.fromkeys(_functions(_OF_FIRST), of_first),
     **dict.fromkeys(_functions(_OF_FIRST_TWO), _of_first_two),
     **dict.fromkeys(_functions(_PRODUCTS), _product),
     **dict.fromkeys(_BATCHED, _batched_product),

@@ -22,8 +22,24 @@ def records(*functions: Callable[..., Any]) -> Callable[[Recorded], Recorded]:
     """Register what is done instead of each of these functions while uses are recorded.
 
     The registered function takes the `ParameterUses` first and then exactly the function's own
-    arguments, by the same names.
+    arguments, by the same names. The rows of what it returns must lie where those of the function's
+    first argument do.
+
+    Args:
+        functions: functions of torch, or your own if torch shows their calls: those decorated with
+            ``torch.overrides.wrap_torch_function``.
+
+    Raises:
+        TypeError: something else, whose calls would never be seen.
     """
+    for function in functions:
+        if not callable(function) or isinstance(function, type) or _is_plain(function):
+            name = getattr(function, "__name__", repr(function))
+            raise TypeError(
+                f"Calls of {name} are not shown by torch, so a rule for it would never be used. "
+                "Give a function of torch, or decorate your own with "
+                "torch.overrides.wrap_torch_function and let your module call that."
+            )
 
     def register(recorded: Recorded) -> Recorded:
         for function in functions:
@@ -31,6 +47,16 @@ def records(*functions: Callable[..., Any]) -> Callable[[Recorded], Recorded]:
         return recorded
 
     return register
+
+
+def _is_plain(function: Callable[..., Any]) -> bool:
+    """Whether it is a function in Python that does not hand itself to torch's modes."""
+    if not isinstance(function, types.FunctionType):
+        return False
+    names = (*function.__code__.co_names, *function.__code__.co_freevars)
+    return not any(
+        name.startswith(("has_torch_function", "handle_torch_function")) for name in names
+    )
 
 
 def rewrites(

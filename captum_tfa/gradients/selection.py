@@ -52,6 +52,14 @@ def choose(model: nn.Module, parameters: ParameterChoice = None) -> dict[str, nn
     return chosen
 
 
+def by_layer(names: Iterable[str]) -> dict[str, list[str]]:
+    """Parameters by the module that owns them; one that the model owns is a layer by itself."""
+    layers: dict[str, list[str]] = {}
+    for name in names:
+        layers.setdefault(name.rpartition(".")[0] or name, []).append(name)
+    return layers
+
+
 def _names(model: nn.Module, known: list[str], parameters: ParameterChoice) -> list[str]:
     if isinstance(parameters, str):
         parameters = [parameters]

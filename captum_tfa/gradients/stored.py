@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +29,30 @@ class StoredGradients:
             return self
         selected = {name: gradient.select(rows) for name, gradient in self.by_name.items()}
         return StoredGradients(selected, self.squares[rows])
+
+    def only(self, names: Collection[str]) -> StoredGradients:
+        """The gradients of some of the parameters; those of the others count as zero."""
+        return self._of({name: term for name, term in self.by_name.items() if name in names})
+
+    def scaled(self, weights: Mapping[str, float]) -> StoredGradients:
+        """Each parameter's gradient times its weight; without one it counts as zero.
+
+        Args:
+            weights: by parameter name.
+        """
+        return self._of(
+            {
+                name: StoredTerm(term.rule, term.inputs, weights[name] * term.delta)
+                for name, term in self.by_name.items()
+                if weights.get(name, 0) != 0
+            }
+        )
+
+    def _of(self, by_name: Mapping[str, StoredTerm]) -> StoredGradients:
+        squares = torch.zeros_like(self.squares)
+        for term in by_name.values():
+            squares = squares + term.squares
+        return StoredGradients(by_name, squares)
 
     @classmethod
     def joined(cls, parts: Sequence[StoredGradients]) -> StoredGradients:

@@ -20,7 +20,16 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from captum_tfa.gradients.placement import BLANK, BY_SHAPE, CHANCE, HIDDEN, QUERIES, keeps_kind
+from captum_tfa.gradients.placement import (
+    BLANK,
+    BY_SHAPE,
+    CHANCE,
+    HIDDEN,
+    QUERIES,
+    keeps_kind,
+    of_first,
+)
+from captum_tfa.gradients.registry import RECORDED
 
 _MARK = "_captum_tfa_origin"
 
@@ -124,10 +133,11 @@ class Trace:
         made = [tensor for tensor in _tensors(result) if id(tensor) not in given]
         # A plain number that is read off an image is seen where it is used.
         if self._calls is not None and call.of_images and (made or written):
-            by_shape = BY_SHAPE.get(call.func)
+            # What has a rule keeps the rows of its first argument where they are.
+            by_shape = BY_SHAPE.get(call.func, of_first if call.func in RECORDED else None)
             if (
                 by_shape is None
-                or not by_shape(args, kwargs, self._is_of_images)
+                or not by_shape(args, kwargs, self.is_of_images)
                 or any(map(call.changes_kind, made))
             ):
                 self.lose()
@@ -156,9 +166,15 @@ class Trace:
         origin: Origin | None = getattr(tensor, _MARK, None)
         return origin if origin is not None and origin.token is self._token else None
 
-    def _is_of_images(self, tensor: Tensor) -> bool:
+    def is_of_images(self, tensor: Tensor) -> bool:
+        """Whether a tensor was computed from the model's inputs or the labels."""
         known = self._known(tensor)
         return known is not None and known.of_images
+
+    def may_be_of_images(self, tensor: Tensor) -> bool:
+        """Whether a tensor was computed from images, or in a way that was not seen."""
+        known = self._known(tensor)
+        return known is None or known.of_images
 
     def _described(self, value: Any, call: Call) -> Hashable:
         """What an argument is, as far as the trace must tell; its tensors go into the call."""
@@ -186,7 +202,8 @@ class Trace:
             if known.version != version:
                 self.lose()  # written to by a function that torch does not show
             return known.place
-        call.tensors.append((tensor, Origin(self._token, -1, False, version)))
+        # What has a graph and was not seen to be made may have been made of images.
+        call.tensors.append((tensor, Origin(self._token, -1, tensor.grad_fn is not None, version)))
         self.outside[id(tensor)] = tensor
         if tensor not in _numbers:
             _numbers[tensor] = next(_next_number)

@@ -12,7 +12,8 @@ where modules are called. So it sees functional use, subclasses with a meaning o
 shared modules, and modules that are called twice, all alike. Registered functions are computed
 with detached parameters: autograd then never spends time on the weight gradients summed over
 the batch, neither in the first backward pass nor in the second. A parameter that reaches any
-other function keeps its place in the graph, and its gradient is taken there.
+other function keeps its place in the graph, and its gradient is taken there. Where that function
+only makes a weight for a registered one, the weight is recorded in its place (`computed`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.overrides import TorchFunctionMode
 
+from captum_tfa.gradients.computed import ComputedWeight, leaves_below
 from captum_tfa.gradients.kept import of_this_pass
+from captum_tfa.gradients.placement import QUERIES
 from captum_tfa.gradients.registry import OPENED, RECORDED, REWRITTEN
 from captum_tfa.gradients.rule import Rule
 from captum_tfa.gradients.trace import Trace
@@ -43,7 +46,7 @@ class Use:
     """One place where a parameter was used.
 
     Attributes:
-        name: the parameter's name.
+        name: the parameter's name, or that of a computed weight.
         rule: how its gradient follows there.
         inputs: activations that went in, with the leading dimensions of the output.
         edge: where the delta is taken.
@@ -99,6 +102,8 @@ class ParameterUses(TorchFunctionMode):
         self._names = {id(parameter): name for name, parameter in chosen.items()}
         self._all = {id(parameter) for parameter in parameters}
         self._stand_ins: dict[int, Tensor] = {}
+        # With the tensor itself, so that its `id` is nobody else's.
+        self._computed: dict[int, tuple[Tensor, ComputedWeight | None]] = {}
 
     def __torch_function__(
         self,
@@ -132,6 +137,8 @@ class ParameterUses(TorchFunctionMode):
             )
         if func in RECORDED and torch.is_grad_enabled():
             return RECORDED[func](self, *args, **kwargs)
+        if func in QUERIES:
+            return func(*args, **kwargs)
         return self.leave(func, *args, **kwargs)
 
     def leave(self, func: Callable[..., Result], *args: Any, **kwargs: Any) -> Result:
@@ -153,7 +160,8 @@ class ParameterUses(TorchFunctionMode):
             leaf = argument.detach().requires_grad_(self.counts(argument))
             of_this_pass(leaf, self.token)
             self._stand_ins[id(argument)] = leaf
-            # The model may hand the leaf on as the parameter that it is.
+            # The model may hand the leaf on as the parameter that it is; it then stands for itself.
+            self._stand_ins[id(leaf)] = leaf
             self._all.add(id(leaf))
             if self.counts(argument):
                 self._names[id(leaf)] = self._names[id(argument)]
@@ -161,9 +169,9 @@ class ParameterUses(TorchFunctionMode):
 
     def left_to_autograd(self) -> Iterator[tuple[str, Tensor]]:
         """Where autograd itself finds the gradients of chosen parameters, by their names."""
-        for leaf in self._stand_ins.values():
-            if self.counts(leaf):
-                yield self._names[id(leaf)], leaf
+        for identity, leaf in self._stand_ins.items():
+            if identity == id(leaf) and self.counts(leaf):
+                yield self._names[identity], leaf
 
     def is_parameter(self, tensor: object) -> bool:
         """Whether this is one of the model's parameters itself, not computed from one."""
@@ -173,11 +181,39 @@ class ParameterUses(TorchFunctionMode):
         """Whether this is one of the chosen parameters."""
         return id(tensor) in self._names
 
+    @property
+    def computed(self) -> list[ComputedWeight]:
+        """The weights computed from parameters that were used in the place of parameters."""
+        return [weight for _, weight in self._computed.values() if weight is not None]
+
     def constant(self, parameter: MaybeTensor) -> MaybeTensor:
-        """The parameter as a constant; a tensor that is no parameter of the model as it is."""
-        if parameter is not None and self.is_parameter(parameter):
+        """The parameter, or a weight computed from some, as a constant; other tensors as they are.
+
+        What it returns must be used only in what is then recorded.
+        """
+        if parameter is not None and (self.is_parameter(parameter) or self._made_of(parameter)):
             return parameter.detach()
         return parameter
+
+    def _made_of(self, weight: Tensor) -> ComputedWeight | None:
+        """The computed weight that this tensor is, if it is one."""
+        if weight.grad_fn is None or self.trace.may_be_of_images(weight):
+            return None
+        if id(weight) not in self._computed:
+            names = {id(leaf): name for name, leaf in self.left_to_autograd()}
+            leaves = leaves_below(weight, names)
+            made = None
+            if leaves is not None:
+                name = f"weight {len(self._computed)} computed from {', '.join(leaves)}"
+                made = ComputedWeight(name, weight, leaves)
+            self._computed[id(weight)] = weight, made
+        return self._computed[id(weight)][1]
+
+    def _name_of(self, weight: Tensor | None) -> str | None:
+        if weight is None or self.counts(weight):
+            return self._names.get(id(weight))
+        made = self._made_of(weight)
+        return None if made is None else made.name
 
     def record(
         self,
@@ -188,16 +224,18 @@ class ParameterUses(TorchFunctionMode):
 
         Args:
             output: what the function computed with constant parameters.
-            parts: for each parameter of the function, the parameter (``None`` where the
-                function had none), its rule, and the activations that the rule needs.
+            parts: for each parameter of the function, the parameter or the tensor in its place
+                (``None`` where the function had none), its rule, and the activations that the
+                rule needs.
 
         Returns:
             ``output``, attached to the autograd graph if it was not and a use was recorded.
         """
+        names = [self._name_of(parameter) for parameter, _, _ in parts]
         chosen = [
-            (self._names[id(parameter)], rule, inputs)
-            for parameter, rule, inputs in parts
-            if self.counts(parameter)
+            (name, rule, inputs)
+            for name, (_, rule, inputs) in zip(names, parts, strict=True)
+            if name is not None
         ]
         if not chosen:
             return output

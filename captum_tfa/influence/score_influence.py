@@ -23,7 +23,9 @@ from captum_tfa.gradients.batches import (
     leaving_chance_alone,
     split,
 )
-from captum_tfa.scores import Score, SumOfScores
+from captum_tfa.scores import InfluenceByGroup, Score, SumOfScores
+from captum_tfa.scores.by_group import groups_of_score, prepared_by_group
+from captum_tfa.scores.groups import Grouping, Groups
 from captum_tfa.scores.pairing import same_dimensions
 
 
@@ -70,7 +72,8 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         k: int | None = None,
         proponents: bool = True,
         show_progress: bool | None = None,
-    ) -> Tensor | KMostInfluentialResults:
+        by_group: Grouping | None = None,
+    ) -> Tensor | KMostInfluentialResults | InfluenceByGroup:
         """Scores of the training examples for test examples.
 
         Args:
@@ -84,36 +87,48 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
             proponents: with ``k``, whether the highest scores come first (helpful examples) or
                 the lowest (opponents, harmful ones).
             show_progress: overrides the constructor's.
+            by_group: also tell what each parameter, layer or group of one's own contributes to
+                each score; as in `Score.by_parameter`.
 
         Returns:
             Without ``k`` scores ``[Q, N]`` in the order of the training set. With ``k``
-            ``KMostInfluentialResults(indices, influence_scores)``, each ``[Q, min(k, N)]``. On the
-            CPU.
+            ``KMostInfluentialResults(indices, influence_scores)``, each ``[Q, min(k, N)]``. With
+            ``by_group`` an `InfluenceByGroup` in either case. On the CPU.
 
         Raises:
-            TypeError: training data that are no pairs.
-            ValueError: ``k`` below 1, no training example, images of several sizes in a batch, a
-                loader that leaves examples out, test images with other dimensions than training
-                images; otherwise see `Score.forward`. The training example is named by its index.
+            TypeError: training data that are no pairs, a ``by_group`` of the wrong kind.
+            ValueError: ``k`` below 1, no training example, groups that overlap or leave a parameter
+                out, images of several sizes in a batch, a loader that leaves examples out, test
+                images with other dimensions than training images; otherwise see `Score.forward`.
+                The training example is named by its index.
         """
         if k is not None and (not hasattr(k, "__index__") or k < 1):
             raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
         test_inputs, test_target = split(inputs)
+        groups = None if by_group is None else groups_of_score(self.score, by_group)
         if not isinstance(self.score, SumOfScores):
-            parts = self._scores(self.score, test_inputs, test_target, show_progress)
+            parts = self._scores(self.score, test_inputs, test_target, show_progress, groups)
         else:
             # The parts come one after the other, each with a walk through the training set.
+            self._refuse_other_images(test_inputs)
             if test_target is None:
                 test_target = self.score.predictions(test_inputs)
 
             def table(part: Score) -> tuple[Tensor]:
-                scores = self._scores(part, test_inputs, test_target, show_progress)
+                scores = self._scores(part, test_inputs, test_target, show_progress, groups)
                 return (torch.cat(list(scores), 1),)
 
             parts = iter(self.score.over_parts(table))
         if k is None:
-            return torch.cat(list(parts), dim=1)
-        return _most_influential(parts, operator.index(k), proponents)
+            whole = torch.cat(list(parts), dim=1)
+            if groups is None:
+                return whole
+            indices = torch.arange(whole.shape[1]).expand(whole.shape[:2])
+            return InfluenceByGroup.unpacked(indices, whole, groups)
+        indices, best = _most_influential(parts, operator.index(k), proponents)
+        if groups is None:
+            return KMostInfluentialResults(indices, best)
+        return InfluenceByGroup.unpacked(indices, best, groups)
 
     @log_usage()  # type: ignore[untyped-decorator]
     def self_influence(self, show_progress: bool | None = None) -> Tensor:
@@ -134,23 +149,40 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
 
     def _tests(self, score: Score, inputs: Any, target: Any) -> StoredGradients:
         """The test gradients, once it is known that the images are like those of training."""
+        self._refuse_other_images(inputs)
+        return score.test_gradients(inputs, target)
+
+    def _refuse_other_images(self, inputs: Any) -> None:
         given = inputs if isinstance(inputs, tuple | list) else (inputs,)
         first = first_inputs(self._loader)
         if first is not None and all(isinstance(tensor, Tensor) for tensor in given):
             same_dimensions(given, first, "The test input")
-        return score.test_gradients(inputs, target)
 
     def _scores(
-        self, score: Score, test_inputs: Any, test_target: Any, show_progress: bool | None
+        self,
+        score: Score,
+        test_inputs: Any,
+        test_target: Any,
+        show_progress: bool | None,
+        groups: Groups | None,
     ) -> Iterator[Tensor]:
-        """Scores ``[Q, B]`` of one batch of training examples after the other."""
-        tests = self._tests(score, test_inputs, test_target)
+        """Scores ``[Q, B]`` of one batch of training examples after the other.
 
-        def against(inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
-            return score.against(inputs, labels, tests)
+        With groups also what they contribute, ``[Q, B, 1 + 2G]``.
+        """
+        against: Callable[[tuple[Tensor, ...], Tensor], Tensor]
+        if groups is None:
+            tests = self._tests(score, test_inputs, test_target)
+
+            def against(inputs: tuple[Tensor, ...], labels: Tensor) -> Tensor:
+                return score.against(inputs, labels, tests)
+        else:
+            self._refuse_other_images(test_inputs)
+            prepared = prepared_by_group(score, test_inputs, test_target, groups)
+            against = prepared.against
 
         for scores in self._each_batch(against, "ranking", show_progress):
-            yield scores.T
+            yield scores.transpose(0, 1)
 
     def _each_batch(
         self,
@@ -208,16 +240,27 @@ def _told_where(
     return kind(f"Training examples {start} to {start + len(batch) - 1}: {error}")
 
 
-def _most_influential(parts: Iterator[Tensor], k: int, proponents: bool) -> KMostInfluentialResults:
-    """The ``k`` best of a stream of scores; of equal scores the earlier example comes first."""
-    best = KMostInfluentialResults(torch.empty(0), torch.empty(0))
+def _most_influential(parts: Iterator[Tensor], k: int, proponents: bool) -> tuple[Tensor, Tensor]:
+    """The ``k`` best of a stream of scores; of equal scores the earlier example comes first.
+
+    Args:
+        parts: scores ``[Q, B]``, or tables ``[Q, B, ...]`` whose first entry is the score.
+        k: how many.
+        proponents: whether the highest are the best.
+
+    Returns:
+        Their indices ``[Q, k]``, and what the stream has of them.
+    """
+    indices, best = torch.empty(0, dtype=torch.long), torch.empty(0)
     seen = 0
-    for scores in parts:
-        indices = torch.arange(seen, seen + scores.shape[1]).expand_as(scores)
+    for table in parts:
+        count = table.shape[1]
+        found = torch.arange(seen, seen + count).expand(table.shape[:2])
         if seen:
-            indices = torch.cat([best.indices, indices], 1)
-            scores = torch.cat([best.influence_scores, scores], 1)
-        seen = int(indices.max()) + 1
+            found, table = torch.cat([indices, found], 1), torch.cat([best, table], 1)
+        seen += count
+        scores = table if table.ndim == 2 else table[..., 0]
         order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
-        best = KMostInfluentialResults(indices.gather(1, order), scores.gather(1, order))
-    return best
+        rows = torch.arange(len(table)).unsqueeze(1)
+        indices, best = found[rows, order], table[rows, order]
+    return indices, best

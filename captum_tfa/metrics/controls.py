@@ -3,7 +3,7 @@
 A map that shows where a training image matters *for a test image* is worth its cost only if it
 says more than a random choice, than "look at the middle", than any one contiguous piece, and
 than ordinary feature attribution of the training image's own label, which never sees the test
-image. All give ``[B, H, W]``, at least 0, ready for `top_mask`.
+image. All give ``[B, H, W]``, ready for `top_mask`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,13 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, Saliency
 from torch import Tensor, nn
 
+from captum_tfa.attr.baselines import Baselines, like_inputs
+from captum_tfa.attr.covering import Window, lost_by_windows
+from captum_tfa.attr.smooth_grad import SmoothGrad
 from captum_tfa.metrics.localisation import saliency
 from captum_tfa.scores.validate import validate
 
-_AT_ONCE = 64  # images, or noisy copies of one, in a pass
+_AT_ONCE = 64  # images in a pass
 
 
 def random_saliency(images: Tensor, seed: int = 0) -> Tensor:
@@ -106,23 +109,11 @@ def own_label_gradient(
         ValueError: Shapes that do not fit, numbers out of range, or a model not in evaluation
             mode.
     """
-    shape = _checked(model, images, labels)
-    if nt_samples < 1 or noise_level < 0:
-        raise ValueError(
-            f"nt_samples is {nt_samples} and noise_level {noise_level}; give at least 1 noisy "
-            "copy and a level of at least 0"
-        )
-    generator = torch.Generator().manual_seed(seed)
-    noise = noise_level * torch.randn(nt_samples, *shape[1:], generator=generator).to(images)
-    gradient = Saliency(model)
-    means = []
-    for image, label in zip(images.detach(), labels, strict=True):
-        total = torch.zeros_like(image)
-        for part in noise.split(_AT_ONCE):
-            copies = image + part * (image.max() - image.min())
-            total += gradient.attribute(copies, target=int(label), abs=False).sum(0)
-        means.append(total / nt_samples)
-    return saliency(torch.stack(means))
+    _checked(model, images, labels)
+    means: Tensor = SmoothGrad(Saliency(model)).attribute(
+        images, labels, None, nt_samples, noise_level, seed, abs=False
+    )
+    return saliency(means)
 
 
 def own_label_grad_cam(
@@ -158,6 +149,41 @@ def own_label_grad_cam(
     )
     grown: Tensor = LayerAttribution.interpolate(maps, (shape[2], shape[3]), "bilinear")
     return grown[:, 0]
+
+
+def own_label_occlusion(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    baselines: Baselines = None,
+    window: Window = None,
+    strides: Window = None,
+) -> Tensor:
+    """Ordinary occlusion of each image's own logit: no test image, no influence.
+
+    What the logit loses when a window becomes the baseline, the mean over the windows that cover
+    a pixel [zeiler2014visualizing].
+
+    Args:
+        model: Gives logits ``[B, C]``; in evaluation mode. It is not changed.
+        images: ``[B, C, H, W]``.
+        labels: Their classes, ``[B]``.
+        baselines: What covers, as for `TrainingOcclusion`. None is 0.
+        window: Shape of the window ``(C, h, w)``; None is a quarter of the shorter side.
+        strides: How far it moves on; None is half of the window.
+
+    Returns:
+        ``[B, H, W]``; below 0 where the logit rises. Pixels under no window have 0.
+
+    Raises:
+        TypeError: Baselines of the wrong type.
+        ValueError: Shapes that do not fit, or a model not in evaluation mode.
+    """
+    _checked(model, images, labels)
+    image = (images.detach(),)
+    starts = like_inputs(baselines, image)
+    (lost,) = lost_by_windows(model, image, starts, window, strides, target=labels)
+    return lost[:, 0].detach()
 
 
 def _about(middle: Tensor, height: int, width: int) -> Tensor:

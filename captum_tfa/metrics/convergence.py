@@ -15,12 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 from tqdm.auto import tqdm
+
+from captum_tfa.attr.noise import endless_copies
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class NoiseGrid:
     """Smooth maps of one image for several noise levels and numbers of noisy copies.
 
     Attributes:
-        stdevs: The noise levels σ, ``[S]``, in the image's own units.
+        levels: The noise levels, ``[S]``: σ as a part of the image's max − min.
         counts: The numbers of copies n, ``[K]``.
         maps: Means over the first n noisy maps, ``[S, K, C, H, W]``, float64, on the CPU.
         variances: Of each value of one noisy map, from all copies, ``[S, C, H, W]``, float64.
     """
 
-    stdevs: Tensor
+    levels: Tensor
     counts: Tensor
     maps: Tensor
     variances: Tensor
@@ -82,7 +84,7 @@ class NoiseGrid:
 def noise_grid(
     attribute: Callable[[Tensor], Tensor],
     image: Tensor,
-    stdevs: Sequence[float],
+    noise_levels: Sequence[float],
     counts: Sequence[int],
     batch_size: int = 50,
     seed: int = 0,
@@ -100,26 +102,27 @@ def noise_grid(
             ``lambda copies: tfa.attribute(copies, target=label,
             additional_forward_args=(test_image, test_label))``.
         image: The training image, ``[1, C, H, W]``.
-        stdevs: Deviations σ of the noise, at least 0, in the image's units.
+        noise_levels: Deviations σ of the noise, each a part of the image's max − min, at least 0.
         counts: Numbers of noisy copies n, rising, the largest at least 2.
         batch_size: Copies in a call of ``attribute``.
         seed: Of the noise, which is the same on every device.
         show_progress: Show a progress bar over the copies.
 
     Raises:
-        ValueError: An image of another shape, no or negative ``stdevs``, ``counts`` that do not
-            rise or stay below 2, a ``batch_size`` below 1, or maps that are not finite
-            or not one a copy.
+        ValueError: An image of another shape, no or negative ``noise_levels``, ``counts`` that do
+            not rise or stay below 2, a ``batch_size`` below 1, or maps that are not finite or not
+            one a copy.
     """
-    _check(image, stdevs, counts, batch_size)
-    total = len(stdevs) * counts[-1]
+    _check(image, noise_levels, counts, batch_size)
+    total = len(noise_levels) * counts[-1]
     with tqdm(total=total, unit="map", desc="noise", disable=not show_progress) as bar:
         found = [
-            _one_level(attribute, image, stdev, counts, batch_size, seed, bar) for stdev in stdevs
+            _one_level(attribute, image, level, counts, batch_size, seed, bar)
+            for level in noise_levels
         ]
     maps, variances = zip(*found, strict=True)
     return NoiseGrid(
-        torch.tensor(stdevs, dtype=torch.double),
+        torch.tensor(noise_levels, dtype=torch.double),
         torch.tensor(counts),
         torch.stack(maps),
         torch.stack(variances),
@@ -129,7 +132,7 @@ def noise_grid(
 def _one_level(
     attribute: Callable[[Tensor], Tensor],
     image: Tensor,
-    stdev: float,
+    level: float,
     counts: Sequence[int],
     batch_size: int,
     seed: int,
@@ -138,7 +141,7 @@ def _one_level(
     """Means ``[K, C, H, W]``, and the variance of each value of one map."""
     done, kept = 0, []
     mean = squares = torch.zeros((), dtype=torch.double)  # squared distances from the mean so far
-    for copies in _noisy(image, stdev, counts, batch_size, seed):
+    for copies in _noisy(image, level, counts, batch_size, seed):
         maps = attribute(copies).detach()
         if len(maps) != len(copies) or not torch.isfinite(maps).all():
             raise ValueError(
@@ -159,25 +162,23 @@ def _one_level(
 
 
 def _noisy(
-    image: Tensor, stdev: float, counts: Sequence[int], batch_size: int, seed: int
+    image: Tensor, level: float, counts: Sequence[int], batch_size: int, seed: int
 ) -> Iterator[Tensor]:
     """Noisy copies in batches that end at each of the counts."""
-    generator = torch.Generator().manual_seed(seed)
+    copies = endless_copies(image, level, seed)
     done = 0
     for count in counts:
         while done < count:
             size = min(batch_size, count - done)
-            # One copy at a time: a draw of many at once would depend on the batch size.
-            draws = [torch.randn(image.shape[1:], generator=generator) for _ in range(size)]
-            yield image + stdev * torch.stack(draws).to(image)
+            yield torch.cat(list(islice(copies, size)))
             done += size
 
 
-def _check(image: Tensor, stdevs: Sequence[float], counts: Sequence[int], batch_size: int) -> None:
+def _check(image: Tensor, levels: Sequence[float], counts: Sequence[int], batch_size: int) -> None:
     if image.dim() != 4 or len(image) != 1:
         raise ValueError(f"image has the shape {list(image.shape)}; it must be [1, C, H, W]")
-    if not stdevs or not all(0 <= stdev < math.inf for stdev in stdevs):
-        raise ValueError(f"stdevs is {list(stdevs)}; give at least one, none below 0")
+    if not levels or not all(0 <= level < math.inf for level in levels):
+        raise ValueError(f"noise_levels is {list(levels)}; give at least one, none below 0")
     rising = [0, *counts]
     if len(rising) < 2 or rising[-1] < 2 or any(a >= b for a, b in pairwise(rising)):
         raise ValueError(

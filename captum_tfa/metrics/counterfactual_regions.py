@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from captum_tfa.metrics.error_correction import Blanked, without
+from captum_tfa.metrics.error_correction import Blanked, without_examples
 from captum_tfa.metrics.fresh_start import Train
 from captum_tfa.metrics.intervals import Interval, normal_interval
 from captum_tfa.metrics.masking import top_mask
@@ -149,7 +149,9 @@ def counterfactual_regions(
                     Blanked(dataset, chosen, mask[:top], fill),
                     {"images": chosen, "covered": mask[:top]},
                 )
-            changes[_name(query, top, WHOLE)] = Change(without(dataset, chosen), {"images": chosen})
+            changes[_name(query, top, WHOLE)] = Change(
+                without_examples(dataset, chosen), {"images": chosen}
+            )
     retrain_each(
         train,
         changes,

@@ -5,9 +5,9 @@ query ``q``, Spearman's correlation over subsets ``D`` of the training set, betw
 scores ``Σ_{n in D} τ(q, n)`` and what a model trained on ``D`` alone says of ``q``; then the mean
 over queries. It is 1 for a score that orders the subsets rightly, and 0 for one that knows nothing.
 
-With the subsets of `left_out` it is the rank correlation with leaving one out, or groups. Subsets
-of one size are compared: the sum of the scores says what *these* examples do rather than others,
-not what more examples do. So a model of everything does not count.
+With the subsets of `leave_groups_out` it is the rank correlation with leaving one out, or groups.
+Subsets of one size are compared: the sum of the scores says what *these* examples do rather than
+others, not what more examples do. So a model of everything does not count.
 """
 
 from __future__ import annotations

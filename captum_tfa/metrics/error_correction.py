@@ -116,7 +116,7 @@ def as_many_at_random(
     return torch.cat([order[labels[order] == label][:some] for label, some in drawn])
 
 
-def without(dataset: Dataset[Any], indices: Tensor) -> Subset[Any]:
+def without_examples(dataset: Dataset[Any], indices: Tensor) -> Subset[Any]:
     """The data set, in its order, without some of its examples."""
     gone = set(indices.tolist())
     kept = [index for index in range(len(dataset)) if index not in gone]  # type: ignore[arg-type]
@@ -173,7 +173,7 @@ class Correction:
     accuracy: float
 
 
-def correction(before: Tensor, after: Tensor) -> Correction:
+def count_corrections(before: Tensor, after: Tensor) -> Correction:
     """Counts what became of the answers to a test set.
 
     Args:
@@ -213,7 +213,7 @@ def error_correction(
 
     Args:
         model: Trained on the unchanged training set, in evaluation mode.
-        changed: Training sets by name: `without` the opponents, without as many at random,
+        changed: Training sets by name: `without_examples` the opponents, without as many at random,
             `Blanked`, ...
         retrain: Trains a new model on a data set; called once for each.
         tests: Test sets by name, as ``{"asked": ..., "held out": ...}``: those whose errors
@@ -235,12 +235,12 @@ def error_correction(
                 "call model.eval() at its end"
             )
         found[name] = {
-            test: correction(before[test], right_answers(new, tests[test])) for test in tests
+            test: count_corrections(before[test], right_answers(new, tests[test])) for test in tests
         }
     return found
 
 
-def precision(indices: Tensor, mislabelled: Tensor) -> float:
+def share_mislabelled(indices: Tensor, mislabelled: Tensor) -> float:
     """The share of chosen training examples whose label really is wrong, in [0, 1].
 
     Args:
@@ -259,7 +259,7 @@ def precision(indices: Tensor, mislabelled: Tensor) -> float:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CorrectionGap:
     """What a treatment does beyond its control, over several seeds.
 
     Attributes:
@@ -273,7 +273,9 @@ class Comparison:
     accuracy: PairedDifference
 
 
-def compare(treated: Sequence[Correction], control: Sequence[Correction]) -> Comparison:
+def compare_corrections(
+    treated: Sequence[Correction], control: Sequence[Correction]
+) -> CorrectionGap:
     """Paired differences over seeds, with 95 % intervals.
 
     Args:
@@ -291,7 +293,7 @@ def compare(treated: Sequence[Correction], control: Sequence[Correction]) -> Com
         )
         return paired_difference(first, second, lower_is_better)
 
-    return Comparison(
+    return CorrectionGap(
         mended=difference("mended", lower_is_better=False),
         broken=difference("broken", lower_is_better=True),
         accuracy=difference("accuracy", lower_is_better=False),

@@ -9,12 +9,13 @@ draws parts twice, whose tied ranks pull rank correlations down.
 from __future__ import annotations
 
 from collections.abc import Callable
+from statistics import NormalDist
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-NORMAL_95 = 1.959964  # two-sided
+NORMAL_95 = NormalDist().inv_cdf(0.975)  # two-sided
 
 
 class Interval(NamedTuple):

@@ -34,7 +34,7 @@ class LeavingOut:
 
 
 def leaving_out(retrained: Retrained) -> LeavingOut:
-    """The effects of leaving out, from models trained with `left_out`.
+    """The effects of leaving out, from models trained with `leave_groups_out`.
 
     Args:
         retrained: Among its rows must be models trained on everything; every other row with a
@@ -56,7 +56,7 @@ def leaving_out(retrained: Retrained) -> LeavingOut:
     if not rows:
         raise ValueError(
             f"{int(whole.sum())} of {len(whole)} models were trained on everything, and none on "
-            "less with the same seed; train those of left_out() with the same seeds"
+            "less with the same seed; train those of leave_groups_out() with the same seeds"
         )
     changes = torch.stack(
         [of_everything[int(retrained.seeds[row])] - retrained.outputs[row] for row in rows]

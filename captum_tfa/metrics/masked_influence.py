@@ -1,8 +1,9 @@
 """How much of a training image's influence is left when a part of the image is taken away?
 
-Two answers, side by side. The score of the masked image with the test image needs no step of
-training and has no noise. The change of the test loss after one SGD step on the masked image is
-what the score stands for, measured; it mixes the image's direction with the size of its gradient.
+Two answers, side by side. The score of the masked image with the test image, grad-cos or any other,
+needs no step of training and has no noise. The change of the test loss after one SGD step on the
+masked image is what the score stands for, measured; it mixes the image's direction with the size of
+its gradient.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from tqdm.auto import tqdm
 from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.metrics.masking import masked, top_mask
 from captum_tfa.metrics.sgd_step import loss_changes
-from captum_tfa.scores import GradCosScore
+from captum_tfa.scores import EnsembleScore, Score
+from captum_tfa.scores.chosen import chosen_score
+from captum_tfa.scores.sum_of_scores import EachPart
 
 FRACTIONS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 1.0)  # those of [bacha2025training]
 
@@ -32,8 +35,8 @@ class MaskedInfluence:
         removed: Whether the most salient part was removed (deletion), or alone kept (insertion).
         loss_changes: Of the test image, by one step on the masked training image, ``[F, P]``;
             None if no step was taken.
-        scores: Grad-cos of the masked training image with the test image, ``[F, P]``.
-        whole_scores: Grad-cos of the training image as it is, ``[P]``.
+        scores: Of the masked training image with the test image, ``[F, P]``.
+        whole_scores: Of the training image as it is, ``[P]``.
     """
 
     fractions: tuple[float, ...]
@@ -56,7 +59,8 @@ def masked_influence(
     fractions: Sequence[float] = FRACTIONS,
     step_size: float | None = 1e-3,
     block: int = 1,
-    loss_fn: LossFn | None = None,
+    score: Score | None = None,
+    loss_fn: LossFn | str | None = None,
     output_fn: OutputFn | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -79,6 +83,8 @@ def masked_influence(
         fractions: How much of the image is kept (or removed), each in [0, 1], rising.
         step_size: Of the SGD step, above 0; None takes no step, which saves most of the time.
         block: Masks consist of ``block x block`` cells, see `top_mask`. Default 1: pixels.
+        score: Any score of the model; one has its own loss, which the step is taken on as well.
+            None is grad-cos. The mean over several models takes no step: each would need its own.
         loss_fn: The loss of one example; None is cross-entropy. See `Score`.
         output_fn: Picks the output tensor out of what the model returns. See `Score`.
         batch_size: Pairs at once, at least 1. Memory grows with it, results do not depend on it.
@@ -90,12 +96,18 @@ def masked_influence(
 
     Raises:
         ValueError: Numbers or shapes that do not fit each other, fractions that do not rise
-            within [0, 1], or a model that cannot be scored (see `validate`).
+            within [0, 1], a score of another model or with a loss beside it, a step for a mean
+            over several models, or a model that cannot be scored (see `validate`).
         TypeError: As `Score`.
     """
     levels = tuple(float(fraction) for fraction in fractions)
     _check(train_images, test_images, saliency, baseline, levels, batch_size)
-    score = GradCosScore(model, loss_fn, output_fn)
+    asked = chosen_score(model, score, loss_fn, output_fn)
+    if step_size is not None and _of_several_models(asked):
+        raise ValueError(
+            "score is the mean over several models, and a step of training is taken on one; give "
+            "step_size=None, which measures by the score alone"
+        )
     rest = baseline.expand_as(train_images) if baseline.dim() == 4 else None
     batches = []
     starts = range(0, len(train_images), batch_size)
@@ -104,18 +116,24 @@ def masked_influence(
         images, labels = train_images[rows], train_labels[rows]
         side = (test_images[rows], test_labels[rows])
         fill = baseline if rest is None else rest[rows]
-        tests = score.test_gradients(*side)
-        each = torch.arange(len(images), device=images.device)
         parts = [images]
         for level in levels:
             top = top_mask(saliency[rows], level, block, seed)
             parts.append(masked(images, ~top if remove else top, fill))
-        with torch.no_grad():
-            scores = [score.paired(part, labels, tests, each).cpu() for part in parts]
+        scores = _scores(asked, parts, labels, side)
         changes = []
         if step_size is not None:
             changes = [
-                loss_changes(model, part, labels, *side, step_size, loss_fn, output_fn).cpu()
+                loss_changes(
+                    model,
+                    part,
+                    labels,
+                    *side,
+                    step_size,
+                    asked.loss_fn,
+                    asked.output_fn,
+                    asked.measure_fn,
+                ).cpu()
                 for part in parts[1:]
             ]
         batches.append((scores, changes))
@@ -128,6 +146,25 @@ def masked_influence(
         scores=torch.stack(found[1:]),
         whole_scores=found[0],
     )
+
+
+def _of_several_models(score: Score) -> bool:
+    whole = score.score if isinstance(score, EachPart) else score
+    return isinstance(whole, EnsembleScore)
+
+
+def _scores(
+    score: Score, parts: Sequence[Tensor], labels: Tensor, side: tuple[Tensor, Tensor]
+) -> list[Tensor]:
+    """The scores of each form of the training images, on the CPU; test gradients are made once."""
+    each = torch.arange(len(labels), device=parts[0].device)
+
+    def of_part(part: Score) -> tuple[Tensor, ...]:
+        tests = part.test_gradients(*side)
+        return tuple(part.paired(images, labels, tests, each) for images in parts)
+
+    with torch.no_grad():
+        return [scores.cpu() for scores in score.over_parts(of_part)]
 
 
 def _check(

@@ -18,6 +18,7 @@ from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.metrics.controls import random_saliency
 from captum_tfa.metrics.masked_influence import FRACTIONS, MaskedInfluence, masked_influence
 from captum_tfa.metrics.paired import PairedDifference, paired_difference
+from captum_tfa.scores import Score
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,14 @@ class PerturbationTest:
         return self._gap(ours[index], control[index], lower_is_better=not self.of_map.removed)
 
     def loss_area(self) -> PairedDifference:
-        """The gap of the areas under the curves of loss changes, see `area`.
+        """The gap of the areas under the curves of loss changes, see `area_under_curve`.
 
         Raises:
             ValueError: No step was taken, or there is only one fraction.
         """
-        ours, control = (area(self.of_map.fractions, side) for side in self._loss_changes())
+        ours, control = (
+            area_under_curve(self.of_map.fractions, side) for side in self._loss_changes()
+        )
         return self._gap(ours, control, lower_is_better=not self.of_map.removed)
 
     def score_gap(self, index: int) -> PairedDifference:
@@ -75,13 +78,13 @@ class PerturbationTest:
         return self._gap(ours[index], control[index], lower_is_better=self.of_map.removed)
 
     def score_area(self) -> PairedDifference:
-        """The gap of the areas under the curves of scores, see `area`.
+        """The gap of the areas under the curves of scores, see `area_under_curve`.
 
         Raises:
             ValueError: There is only one fraction.
         """
         sides = (self.of_map.scores, self.of_control.scores)
-        ours, control = (area(self.of_map.fractions, side) for side in sides)
+        ours, control = (area_under_curve(self.of_map.fractions, side) for side in sides)
         return self._gap(ours, control, lower_is_better=self.of_map.removed)
 
     def _loss_changes(self) -> tuple[Tensor, Tensor]:
@@ -97,7 +100,7 @@ class PerturbationTest:
         return paired_difference(sign * ours, sign * control, lower_is_better)
 
 
-def area(fractions: Sequence[float], values: Tensor) -> Tensor:
+def area_under_curve(fractions: Sequence[float], values: Tensor) -> Tensor:
     """The area under each pair's curve, by trapezoids, over the width: a mean height.
 
     Args:
@@ -132,7 +135,8 @@ def insertion_test(
     fractions: Sequence[float] = FRACTIONS,
     step_size: float = 1e-3,
     block: int = 1,
-    loss_fn: LossFn | None = None,
+    score: Score | None = None,
+    loss_fn: LossFn | str | None = None,
     output_fn: OutputFn | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -164,6 +168,8 @@ def insertion_test(
         step_size: Of the SGD step, above 0. Default 1e-3; where a few test images have a huge
             loss, smaller steps let others speak too.
         block: Masks consist of ``block x block`` cells, see `top_mask`. Default 1: pixels.
+        score: Any score of the model, with its own loss. None is grad-cos. The mean over several
+            models takes no step of training: use `masked_influence` with ``step_size=None``.
         loss_fn: The loss of one example; None is cross-entropy. See `Score`.
         output_fn: Picks the output tensor out of what the model returns. See `Score`.
         batch_size: Pairs at once, at least 1. Memory grows with it, results do not depend on it.
@@ -175,7 +181,7 @@ def insertion_test(
 
     Raises:
         ValueError: Numbers or shapes that do not fit each other, fractions that do not rise
-            within [0, 1], or a model that cannot be scored (see `validate`).
+            within [0, 1], or a score or model that cannot be used, see `masked_influence`.
         TypeError: As `Score`.
     """
     return _compared(
@@ -187,6 +193,7 @@ def insertion_test(
         fractions=fractions,
         step_size=step_size,
         block=block,
+        score=score,
         loss_fn=loss_fn,
         output_fn=output_fn,
         batch_size=batch_size,
@@ -208,7 +215,8 @@ def deletion_test(
     fractions: Sequence[float] = FRACTIONS,
     step_size: float = 1e-3,
     block: int = 1,
-    loss_fn: LossFn | None = None,
+    score: Score | None = None,
+    loss_fn: LossFn | str | None = None,
     output_fn: OutputFn | None = None,
     batch_size: int = 16,
     seed: int = 0,
@@ -231,6 +239,7 @@ def deletion_test(
         fractions: How much of the image is removed, each in [0, 1], rising.
         step_size: Of the SGD step.
         block: Side of a cell of the masks.
+        score: Any score of the model.
         loss_fn: The loss of one example.
         output_fn: Picks the output tensor out of what the model returns.
         batch_size: Pairs at once.
@@ -252,6 +261,7 @@ def deletion_test(
         fractions=fractions,
         step_size=step_size,
         block=block,
+        score=score,
         loss_fn=loss_fn,
         output_fn=output_fn,
         batch_size=batch_size,

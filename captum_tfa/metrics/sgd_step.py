@@ -23,8 +23,9 @@ def loss_changes(
     test_images: Tensor,
     test_labels: Tensor,
     step_size: float = 1e-3,
-    loss_fn: LossFn | None = None,
+    loss_fn: LossFn | str | None = None,
     output_fn: OutputFn | None = None,
+    measure_fn: LossFn | str | None = None,
 ) -> Tensor:
     """The change of each test loss by one step on its training image.
 
@@ -43,6 +44,7 @@ def loss_changes(
         step_size: ``η``, above 0. Default 1e-3.
         loss_fn: The loss of one example; None is cross-entropy. See `Score`.
         output_fn: Picks the output tensor out of what the model returns. See `Score`.
+        measure_fn: What is measured of the test image in the place of its loss. See `Score`.
 
     Returns:
         ``[P]``, in the model's precision.
@@ -54,6 +56,7 @@ def loss_changes(
     """
     validate(model)
     losses = ExampleLosses(loss_fn, output_fn)
+    measures = losses if measure_fn is None else ExampleLosses(measure_fn, output_fn, "measure_fn")
     sides = (train_images, train_labels, test_images, test_labels)
     counts = [len(side) for side in sides]
     if len(set(counts)) > 1 or not counts[0]:
@@ -65,7 +68,7 @@ def loss_changes(
         raise ValueError(f"step_size is {step_size}; it must be above 0, e.g. 1e-3")
     return torch.stack(
         [
-            _change(model, losses, step_size, *(side[row : row + 1] for side in sides))
+            _change(model, losses, measures, step_size, *(side[row : row + 1] for side in sides))
             for row in range(counts[0])
         ]
     )
@@ -74,6 +77,7 @@ def loss_changes(
 def _change(
     model: nn.Module,
     losses: ExampleLosses,
+    measures: ExampleLosses,
     step_size: float,
     train_image: Tensor,
     train_label: Tensor,
@@ -89,6 +93,6 @@ def _change(
             name: value if gradient is None else value - step_size * gradient
             for (name, value), gradient in zip(learned.items(), gradients, strict=True)
         }
-        before = losses(model(test_image), test_label)
-        after = losses(functional_call(model, stepped, (test_image,)), test_label)
+        before = measures(model(test_image), test_label)
+        after = measures(functional_call(model, stepped, (test_image,)), test_label)
     return (after - before)[0]

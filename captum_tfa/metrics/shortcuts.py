@@ -19,7 +19,8 @@ from torch.utils.data import Dataset
 
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.metrics.localisation import share_of_top_inside
-from captum_tfa.scores import GradCosScore
+from captum_tfa.scores import Score
+from captum_tfa.scores.chosen import chosen_score
 
 Saliencies = Callable[[Tensor, Tensor, Tensor, Tensor], Mapping[str, Tensor]]
 """``(training images [k, C, H, W], their labels [k], test image [1, C, H, W], its label [1])`` ->
@@ -81,7 +82,7 @@ def some_of_class(labels: Tensor, chosen: int, fraction: float, seed: int = 0) -
     return which
 
 
-def paint(images: Tensor, which: Tensor, region: Tensor, colour: Tensor) -> Tensor:
+def paint_region(images: Tensor, which: Tensor, region: Tensor, colour: Tensor) -> Tensor:
     """Copies of the images, the region of some of them in one colour.
 
     Args:
@@ -122,7 +123,7 @@ class PatchAttribution:
             in [0, 1]. Chance level is the region's share of the area; the most that can be
             reached is ``region pixels / top pixels`` where the region is smaller than the top.
         opponents: Indices of the training images, most opposed first, ``[Q, k]``.
-        scores: Their grad-cos scores, ``[Q, k]``.
+        scores: Theirs, ``[Q, k]``.
     """
 
     shares: Mapping[str, Tensor]
@@ -140,6 +141,8 @@ def patch_attribution(
     k: int = 10,
     fraction: float = 0.1,
     batch_size: int = 16,
+    *,
+    score: Score | None = None,
 ) -> PatchAttribution:
     """How much of the maps' top lies in the square, for the training images opposed most.
 
@@ -154,15 +157,18 @@ def patch_attribution(
         k: Opponents of a test image. Default 10, as in the paper.
         fraction: The part of the pixels that is "the top", in (0, 1]. Default 0.1.
         batch_size: Training images at once while ranking.
+        score: What ranks: any score of the model; None is grad-cos.
 
     Returns:
         A `PatchAttribution`.
 
     Raises:
-        ValueError: ``k`` larger than the training set, or a saliency that is negative somewhere
-            or not ``[k, H, W]``; otherwise see `ScoreInfluence` and `share_of_top_inside`.
+        TypeError: ``score`` is none.
+        ValueError: ``k`` larger than the training set, a score of another model, or a saliency that
+            is negative somewhere or not ``[k, H, W]``; otherwise see `ScoreInfluence` and
+            `share_of_top_inside`.
     """
-    influence = ScoreInfluence(GradCosScore(model), train_dataset, batch_size)
+    influence = ScoreInfluence(chosen_score(model, score), train_dataset, batch_size)
     found = influence.influence((test_images, test_labels), k=k, proponents=False)
     indices, scores = found.indices, found.influence_scores
     if indices.shape[1] < k:

@@ -87,7 +87,7 @@ def random_subsets(count: int, subsets: int, fraction: float = 0.5, seed: int = 
     return members
 
 
-def left_out(count: int, groups: Sequence[Tensor]) -> Tensor:
+def leave_groups_out(count: int, groups: Sequence[Tensor]) -> Tensor:
     """Everything, and everything without each of some groups: leave-one-out, leave-group-out.
 
     Args:
@@ -140,7 +140,7 @@ def retrain_subsets(
             the ``Subset`` (whose ``.indices`` are the members), and gives it back in evaluation
             mode. Random numbers are seeded before each call and go on as before after it.
         dataset: The whole training set, map-style, N examples.
-        members: Of each subset, boolean ``[M, N]``; see `random_subsets`, `left_out`.
+        members: Of each subset, boolean ``[M, N]``; see `random_subsets`, `leave_groups_out`.
         measure: From a model to one number a test image, ``[Q]``; see `MeasuredOutput`.
         directory: Where each model's members, outputs and settings are kept; of this experiment
             alone.

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
-from captum_tfa.curvature import fit_curvature
+from captum_tfa.curvature import Curvature, fit_curvature
+from captum_tfa.curvature.labels import can_be_drawn
+from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.selection import choose
 from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, Score
 
@@ -29,7 +31,10 @@ WITH_CURVATURE = "influence"
 FITTED_TO = 2000
 """So many training images are enough for that."""
 
-DEFAULT_SCORE = "grad-cos"
+DEFAULT_SCORE = WITH_CURVATURE
+"""The score that is taken if the user names none: it tells best which test image was asked."""
+
+_ANSWERS = 5  # so many of the model's answers are told
 
 _SEEDS = 2**64  # as many as torch knows
 
@@ -44,6 +49,8 @@ class Question:
         label_given: Whether the user gave it.
         predicted: The class that the model says.
         confidence: Its softmax probability, in [0, 1].
+        most_probable: ``(class, probability)`` of the five most probable classes, or of all if
+            there are fewer; best first.
         classes: How many classes the model tells apart; 2 by one logit.
     """
 
@@ -52,6 +59,7 @@ class Question:
     label_given: bool
     predicted: int
     confidence: float
+    most_probable: tuple[tuple[int, float], ...]
     classes: int
 
     @property
@@ -96,17 +104,32 @@ def with_curvature(
     parameters: Any,
     show_progress: bool,
 ) -> InfluenceScore:
-    """The cosine with curvature, EK-FAC fitted to some of the training images."""
+    """The cosine with curvature, EK-FAC fitted to some of the training images.
+
+    Labels are drawn from the model where the loss says how, and are the data's own otherwise.
+    """
+    trained_with = None if isinstance(loss_fn, str) else loss_fn  # a name is of a measure, no loss
+    losses = ExampleLosses(trained_with, output_fn)
     curvature = fit_curvature(
         model,
         train_dataset,
+        labels="sampled" if can_be_drawn(losses) else "true",
         max_examples=min(len(train_dataset), FITTED_TO),
-        loss_fn=loss_fn,
+        loss_fn=trained_with,
         output_fn=output_fn,
         parameters=parameters,
         show_progress=show_progress,
     )
     return InfluenceScore(model, curvature, "cos", loss_fn, output_fn)
+
+
+def curvature_words(score: Score) -> str | None:
+    """Which curvature a score has, in words; None if it has none of ours."""
+    curvature = getattr(score, "curvature", None)
+    if not isinstance(curvature, Curvature):
+        return None
+    labels = curvature.fingerprint.settings.get("labels")
+    return f"{curvature.kind}, damping {curvature.damping:g}, {labels} labels"
 
 
 def choose_score(
@@ -121,16 +144,17 @@ def choose_score(
     Raises:
         ValueError: No score of this name, one of another model, or settings given twice.
     """
+    score = DEFAULT_SCORE if score is None else score
     if isinstance(score, str) and score == WITH_CURVATURE:
         choose(model, parameters)  # a wrong choice is told before the fit
         return None
-    if score is None or isinstance(score, str):
-        if (score or DEFAULT_SCORE) not in SCORES:
+    if isinstance(score, str):
+        if score not in SCORES:
             raise ValueError(
                 f"score is {score!r}; it must be one of {', '.join((*SCORES, WITH_CURVATURE))}, or "
                 "a score such as InfluenceScore(model, curvature)"
             )
-        return SCORES[score or DEFAULT_SCORE](model, loss_fn, output_fn, parameters)
+        return SCORES[score](model, loss_fn, output_fn, parameters)
     if not isinstance(score, Score):
         raise ValueError(
             f"score is {_describe(score)}; it must be a name or a score such as "
@@ -270,11 +294,18 @@ def ask(
             "it must be called once and give [B, C, h, w]: name a convolution or a block of them"
         )
     probabilities = logits[0].float().softmax(dim=0)
-    predicted = int(probabilities.argmax())
+    best = probabilities.sort(descending=True, stable=True)
+    predicted = int(best.indices[0])
     label = predicted if test_target is None else check_label(test_target, len(probabilities))
     confidence = float(probabilities[predicted])
     return Question(
-        image, label, test_target is not None, predicted, confidence, len(probabilities)
+        image,
+        label,
+        test_target is not None,
+        predicted,
+        confidence,
+        tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True))[:_ANSWERS],
+        len(probabilities),
     )
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import importlib
 import platform
+import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import torch
@@ -20,7 +22,7 @@ from tqdm.auto import tqdm
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.metrics import mean_colour
 from captum_tfa.report import arguments, dataset_facts, methods
-from captum_tfa.report.explanation import Explanation, Setting, TrainingExample
+from captum_tfa.report.explanation import Answer, Explanation, Setting, TrainingExample
 from captum_tfa.report.mapping import Mapper, random_state_kept
 from captum_tfa.scores import Score, other_side, validate
 
@@ -38,7 +40,7 @@ def explain(
     noise_level: float = 0.1,
     *,
     score: Score | str | None = None,
-    method: str | None = None,
+    method: str | Sequence[str] | None = None,
     layer: nn.Module | str | None = None,
     loss_fn: Callable[..., Tensor] | str | None = None,
     output_fn: Callable[[Any], Tensor] | None = None,
@@ -72,22 +74,30 @@ def explain(
             asks about the model's own prediction: "why did it say this?".
         k: Most proponents, and most opponents; at least 1. Default 5.
         nt_samples: Noisy copies that a map is the mean over, at least 1; points on the path for
-            ``"integrated_gradients"``. Default 50. ``"occlusion"`` has no noise.
+            ``"integrated_gradients..."``. Default 50. ``"occlusion"`` has no noise.
         noise_level: Standard deviation of the noise as a part of the mapped image's own range of
             values (max − min), at least 0. Default 0.1. 0 draws maps without noise.
         score: What ranks and is mapped: any `Score` of ``model``, such as
             ``InfluenceScore(model, curvature)``, or ``"grad-cos"``, ``"grad-dot"`` or
             ``"influence"``: the cosine with curvature, for which EK-FAC is fitted to at most 2,000
-            training images first. A score has its own ``loss_fn``, ``output_fn`` and
-            ``parameters``, which are then not given here. For one that is not symmetric the test
-            image's map is of the score turned round. None (default): "grad-cos".
+            training images first (about two passes over these; with labels drawn from the model,
+            or the data's own if ``loss_fn`` does not say how to draw). A score has its own
+            ``loss_fn``, ``output_fn`` and ``parameters``, which are then not given here. For one
+            that is not symmetric the test image's map is of the score turned round. None (default):
+            "influence", which tells best which test image was asked (own finding). "grad-cos" is
+            the paper's and needs no fit.
         method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
             itself; ``"integrated_gradients"``, ``G (x - b)`` with ``G`` over the path from ``b`` to
-            ``x``; ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
+            ``x``; ``"integrated_gradients_norm_held"``, the same of the score with the norms of
+            this pair, what the pixels do to the gradients' inner product alone;
+            ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
             All but the last have a sign, and the part that has the score's own is shown. None
-            (default): "occlusion", which says best what the score rests on (own finding).
+            (default): "integrated_gradients_norm_held", which tells best which test image was
+            asked (own finding).
+            Several names give several maps of the same images: the first is drawn in the figure,
+            and the report switches between them.
         layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its
             activation ``[B, C, h, w]``, averaged over channels and upsampled. None (default):
             maps of the pixels.
@@ -113,11 +123,12 @@ def explain(
         ValueError: An argument out of its range, a data set or a model that cannot be used;
             raised before the long work, with what to do.
     """
+    began = time.perf_counter()
     arguments.check_numbers(
         k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size, seed
     )
     k, nt_samples, seed = int(k), int(nt_samples), int(seed)  # as JSON writes them
-    drawn_by = methods.choose(method, of_layer=layer is not None)
+    drawn_by = methods.choose_all(method, of_layer=layer is not None)
     chosen = arguments.choose_score(score, model, loss_fn, output_fn, parameters)
     validate(model)
     found = arguments.find_layer(model, layer)
@@ -132,15 +143,11 @@ def explain(
     batch_size = batch_size or _batch_size(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
 
-    mapper = Mapper(
-        drawn_by,
-        layer_asked,
-        _colour(train_dataset, count),
-        nt_samples,
-        noise_level,
-        internal_batch_size,
-        seed,
-    )
+    colour = _colour(train_dataset, count)
+    mappers = [
+        Mapper(way, layer_asked, colour, nt_samples, noise_level, internal_batch_size, seed)
+        for way in drawn_by
+    ]
     test = question.image, question.label_tensor
 
     def shown(index: int, value: float) -> TrainingExample:
@@ -149,15 +156,21 @@ def explain(
         with torch.no_grad():
             now = asked_with(train[0], test[0], test[1], train[1])
         _check_same_as_ranked(now, value, index)
+        turned = other_side(asked_with, train, test)
+        maps = [
+            (mapper(asked_with, *train, other=test), mapper(turned, *test, other=train))
+            for mapper in mappers
+        ]
         return TrainingExample(
             index=index,
             score=value,
             label=label,
             label_name=_name(names, label),
             image=dataset_facts.for_display(picture, statistics),
-            map=mapper(asked_with, *train, other=test),
-            test_map=mapper(other_side(asked_with, train, test), *test, other=train),
+            map=maps[0][0],
+            test_map=maps[0][1],
             file=dataset_facts.file_of(train_dataset, index),
+            more_maps={way.name: both for way, both in zip(drawn_by[1:], maps[1:], strict=True)},
         )
 
     asked_with = chosen or arguments.with_curvature(
@@ -173,14 +186,17 @@ def explain(
         with tqdm(todo, desc="mapping", unit="image", disable=not show_progress) as bar:
             mapped = [shown(index, float(scores[index])) for index in bar]
 
+    # A fitted curvature names the parameters that it was fitted to.
+    all_count = chosen is None and parameters is None
     settings: dict[str, Setting] = {
         "score": asked_with.name,
-        "method": drawn_by.name,
-        "map": drawn_by.formula,
+        "curvature": arguments.curvature_words(asked_with),
+        "method": ",".join(way.name for way in drawn_by),
+        "map": "; ".join(way.formula for way in drawn_by),
         "layer": found[1] if found else None,
         "model": type(model).__name__,
         "loss": "cross-entropy" if asked_with.loss_fn is None else _word(asked_with.loss_fn),
-        "parameters": "all trainable" if asked_with.choice is None else "chosen",
+        "parameters": "all trainable" if asked_with.choice is None or all_count else "chosen",
         "training_examples": count,
         "k": k,
         "nt_samples": nt_samples,
@@ -199,10 +215,22 @@ def explain(
         label_given=question.label_given,
         proponents=tuple(mapped[: len(ends[0])]),
         opponents=tuple(mapped[len(ends[0]) :]),
-        method=drawn_by,
+        method=drawn_by[0],
         settings=settings,
         versions=_versions(),
+        answers=tuple(
+            Answer(label, _name(names, label), probability)
+            for label, probability in question.most_probable
+        ),
+        more_methods=drawn_by[1:],
+        score_name=arguments.DEFAULT_SCORE if score is None else _name_of(score),
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - began,
     )
+
+
+def _name_of(score: Score | str) -> str | None:
+    return score if isinstance(score, str) else None
 
 
 def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:

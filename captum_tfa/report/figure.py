@@ -12,17 +12,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
 from captum_tfa.report.explanation import Explanation, TrainingExample
+from captum_tfa.report.heat import HEAT_COLOURS, common_top, heats
 
 MOST_COLUMNS = 10
 """Most images a side that the figure draws; the saved tensors hold all."""
@@ -46,7 +46,8 @@ def draw(explanation: Explanation) -> Figure:
     _draw_test(left, explanation)
 
     every = (*explanation.proponents[:columns], *explanation.opponents[:columns])
-    scale = _scale([heat for example in every for heat in heats(explanation, example)])
+    drawn = [heat for example in every for heat in heats(explanation, example)]
+    scale = Normalize(0.0, common_top(drawn), clip=True)
     name = _short(explanation.label_name)
     halves = right.add_gridspec(2, 1, hspace=0)
     for place, (title, way, examples, colour) in enumerate(
@@ -131,35 +132,11 @@ def _draw_block(
 def _draw_colour_bar(panel: SubFigure, scale: Normalize, legend: str) -> None:
     axes = panel.add_axes((0.1, 0.25, 0.15, 0.5))
     axes.set_facecolor("#7d7d7d")
-    bar = panel.colorbar(ScalarMappable(scale, _HEAT), cax=axes, extend="max")
+    bar = panel.colorbar(ScalarMappable(scale, HEAT_COLOURS), cax=axes, extend="max")
     bar.ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     bar.ax.yaxis.set_major_formatter("{x:g}×")
     bar.ax.tick_params(labelsize=8, colors=_INK)
     bar.set_label(f"{legend}, times its image’s mean", fontsize=9, color=_INK)
-
-
-def heats(explanation: Explanation, example: TrainingExample) -> tuple[Tensor, Tensor]:
-    """The heat of the training image and of the test image, ``[H, W]``, in multiples of its mean.
-
-    A heat of zeros stays zeros.
-    """
-    of_train, of_test = (
-        explanation.method.heat(map.double(), example.score)
-        for map in (example.map, example.test_map)
-    )
-    return _relative(of_train), _relative(of_test)
-
-
-def _relative(heat: Tensor) -> Tensor:
-    mean = heat.mean()
-    return heat / mean if mean > 0 else heat
-
-
-def _scale(heats: Sequence[Tensor]) -> Normalize:
-    """One scale for all, up to what 1 pixel in 200 of the typical heat map passes."""
-    tops = [np.quantile(heat.numpy(), 0.995) for heat in heats]
-    tops = [top for top in tops if top > 0]
-    return Normalize(0.0, float(np.median(tops)) if tops else 1.0, clip=True)
 
 
 def _show_picture(axes: Axes, image: Tensor) -> None:
@@ -169,7 +146,7 @@ def _show_picture(axes: Axes, image: Tensor) -> None:
 def _show_heat(axes: Axes, image: Tensor, heat: Tensor, scale: Normalize) -> None:
     grey = _rgb(image).mean(axis=2)
     axes.imshow(0.12 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    axes.imshow(heat.numpy(), cmap=_HEAT, norm=scale, interpolation="nearest")
+    axes.imshow(heat.numpy(), cmap=HEAT_COLOURS, norm=scale, interpolation="nearest")
 
 
 def _rgb(image: Tensor) -> NDArray[np.float32]:
@@ -192,14 +169,3 @@ def _short(text: str, most: int = 24) -> str:
     if len(text) > most:
         text = f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"
     return text.replace("$", r"\$")
-
-
-def _heat_colours() -> ListedColormap:
-    """Inferno's bright part, transparent at 0, so that the picture shows where nothing happens."""
-    steps = np.linspace(0, 1, 256)
-    colours = matplotlib.colormaps["inferno"](0.25 + 0.75 * steps)
-    colours[:, 3] = np.minimum(1, 1.5 * steps) ** 1.3
-    return ListedColormap(colours, name="captum_tfa_heat")
-
-
-_HEAT = _heat_colours()

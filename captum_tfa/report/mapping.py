@@ -29,7 +29,7 @@ class Mapper:
         nt_samples: Noisy copies an image, or points on a path.
         noise_level: Standard deviation of the noise as a part of the image's max − min.
         internal_batch_size: Noisy copies at once, or None.
-        seed: Seed of the noise, set anew for each map: it does not depend on others.
+        seed: Seed of the noise, the same for each map: it does not depend on others.
     """
 
     method: Method
@@ -58,7 +58,6 @@ class Mapper:
         Returns:
             ``[C, H, W]``; for a layer ``[1, H, W]``.
         """
-        seed_generators(self.seed, image.device)
         drawn = self.method.draw(
             Task(
                 score=score,
@@ -68,21 +67,12 @@ class Mapper:
                 other=other,
                 start=self.colour.to(image).view(1, -1, 1, 1).expand_as(image),
                 nt_samples=self.nt_samples,
-                spread=self.noise_level * float(image.max() - image.min()),
+                noise_level=self.noise_level,
+                seed=self.seed,
                 internal_batch_size=self.internal_batch_size,
             )
         )
         return drawn[0].detach().cpu()
-
-
-def seed_generators(seed: int, device: torch.device) -> None:
-    """Seeds the random numbers that work on ``device`` draws, and no other device's."""
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
-    elif device.type == "mps":
-        torch.mps.manual_seed(seed)
 
 
 @contextmanager

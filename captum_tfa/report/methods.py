@@ -9,24 +9,28 @@ one colour:
   gradient here?
 - ``integrated_gradients``: the same with the mean gradient on the straight path from ``b`` to ``x``
   [sundararajan2017axiomatic], without noise.
+- ``integrated_gradients_norm_held``: the same of the score whose norms stay what they are for this
+  pair (`norm_held`): what the pixels do to the inner product of the gradients alone. Of these maps
+  it tells best for which test image it was made, by our own measurement.
 - ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing], without
-  noise. Of these maps it says best what the score rests on, by our own measurement.
+  noise. Of these maps it says best what the score itself rests on, by our own measurement.
 
-The last three are contributions and have a sign. A contribution of the score's own sign makes the
+The last four are contributions and have a sign. A contribution of the score's own sign makes the
 image the proponent, or the opponent, that it is; that part is shown.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from captum.attr import Attribution, LayerAttribution, NoiseTunnel
+from captum.attr import Attribution, LayerAttribution
 from torch import Tensor, nn
 
 from captum_tfa.attr import (
     LayerTrainingGradient,
+    SmoothGrad,
     TrainingGradient,
     TrainingGradientXInput,
     TrainingIntegratedGradients,
@@ -48,7 +52,8 @@ class Task:
         other: ``(image [1, C, H, W], label [1])`` with which it is scored. A constant.
         start: The image of one colour, ``[1, C, H, W]``.
         nt_samples: Noisy copies, or points on a path.
-        spread: Standard deviation of the noise; 0 for none.
+        noise_level: Standard deviation of the noise as a part of the image's max − min.
+        seed: Of the noise, the same for each map: it does not depend on others.
         internal_batch_size: Copies at once, or None.
     """
 
@@ -59,7 +64,8 @@ class Task:
     other: tuple[Tensor, Tensor]
     start: Tensor
     nt_samples: int
-    spread: float
+    noise_level: float
+    seed: int
     internal_batch_size: int | None
 
     def attributed(self, method: Attribution, **arguments: Any) -> Tensor:
@@ -75,13 +81,11 @@ class Task:
 
     def smoothed(self, method: Attribution, **arguments: Any) -> Tensor:
         """The mean of what a method says of noisy copies of the image (SmoothGrad)."""
-        if self.spread == 0:
-            return self.attributed(method, **arguments)
         return self.attributed(
-            NoiseTunnel(method),
-            nt_type="smoothgrad",
+            SmoothGrad(method),
             nt_samples=self.nt_samples,
-            stdevs=self.spread,
+            noise_level=self.noise_level,
+            seed=self.seed,
             **arguments,
         )
 
@@ -117,9 +121,15 @@ class Method:
         Returns:
             ``[..., H, W]``.
         """
-        if not self.signed:
-            return saliency(map)
-        return (map if score > 0 else -map).sum(dim=-3).clamp_min(0)
+        values = self.values(map)
+        return (values if score > 0 else -values).clamp_min(0) if self.signed else values
+
+    def values(self, map: Tensor) -> Tensor:
+        """One number a pixel of a map ``[..., C, H, W]``: ``[..., H, W]``.
+
+        For a signed map the sum of the channels, with its sign; otherwise that of their ``|map|``.
+        """
+        return map.sum(dim=-3) if self.signed else saliency(map)
 
 
 def _gradient(task: Task) -> Tensor:
@@ -131,9 +141,13 @@ def _gradient_x_input(task: Task) -> Tensor:
 
 
 def _integrated_gradients(task: Task) -> Tensor:
-    held = norm_held(task.score, (task.image, task.label), task.other)
-    method = TrainingIntegratedGradients(held)
+    method = TrainingIntegratedGradients(task.score)
     return task.attributed(method, baselines=task.start, n_steps=task.nt_samples)
+
+
+def _integrated_gradients_norm_held(task: Task) -> Tensor:
+    held = norm_held(task.score, (task.image, task.label), task.other)
+    return _integrated_gradients(replace(task, score=held))
 
 
 def _occlusion(task: Task) -> Tensor:
@@ -164,6 +178,13 @@ METHODS = {
             _TOWARDS,
             _integrated_gradients,
         ),
+        Method(
+            "integrated_gradients_norm_held",
+            "the same, with the norms of this pair",
+            True,
+            _TOWARDS,
+            _integrated_gradients_norm_held,
+        ),
         Method("occlusion", "S(x) - S(x with a window of b)", True, _TOWARDS, _occlusion),
     )
 }
@@ -174,7 +195,7 @@ OF_LAYER = Method(
 )
 """The map of a layer: the paper's (appendix D.1)."""
 
-DEFAULT = "occlusion"
+DEFAULT = "integrated_gradients_norm_held"
 """The map of pixels that is drawn if the user names none."""
 
 
@@ -194,3 +215,20 @@ def choose(name: str | None, of_layer: bool) -> Method:
             "leave out one of them"
         )
     return OF_LAYER
+
+
+def choose_all(names: str | Sequence[str] | None, of_layer: bool) -> tuple[Method, ...]:
+    """The methods of one name or of several, in their order.
+
+    Raises:
+        ValueError: As `choose`; or no name, or one twice.
+    """
+    if names is None or isinstance(names, str):
+        return (choose(names, of_layer),)
+    given = list(names)
+    if not given or len(set(given)) < len(given):
+        raise ValueError(
+            f"method is {given!r}; it must be one name or several different ones of "
+            f"{', '.join(METHODS)}"
+        )
+    return tuple(choose(name, of_layer) for name in given)

@@ -20,9 +20,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from captum_tfa.report import page
 from captum_tfa.report.explanation import Explanation, TrainingExample
 
 FIGURE, TEXT, TENSORS = "figure.png", "explanation.json", "maps.safetensors"
+REPORT = "report.html"
+_FILES = {FIGURE, TEXT, TENSORS, REPORT}
 _FORMAT = "captum_tfa.explanation"
 
 
@@ -67,8 +70,8 @@ def _checked(target: Path) -> Path:
     if not target.is_dir():
         raise FileExistsError(f"{target} is a file; name a folder that is new or empty")
     found = {entry.name for entry in target.iterdir()}
-    if found and not (found <= {FIGURE, TEXT, TENSORS} and _is_explanation(target / TEXT)):
-        strange = sorted(found - {FIGURE, TEXT, TENSORS}) or sorted(found)
+    if found and not (found <= _FILES and _is_explanation(target / TEXT)):
+        strange = sorted(found - _FILES) or sorted(found)
         raise FileExistsError(
             f"{target} holds files that are no explanation ({', '.join(strange[:3])}"
             f"{', ...' if len(strange) > 3 else ''}); name a folder that is new or empty"
@@ -103,6 +106,10 @@ def to_json(explanation: Explanation) -> dict[str, Any]:
             "label": explanation.label,
             "label_name": explanation.label_name,
             "label_given": explanation.label_given,
+            "answers": [
+                {"label": a.label, "label_name": a.name, "probability": a.probability}
+                for a in explanation.answers
+            ],
         },
         "proponents": [_entry(example) for example in explanation.proponents],
         "opponents": [_entry(example) for example in explanation.opponents],
@@ -132,8 +139,13 @@ def _write(explanation: Explanation, folder: Path) -> None:
         tensors[f"{side}_images"] = _stack([example.image for example in examples])
         tensors[f"{side}_maps"] = _stack([example.map for example in examples])
         tensors[f"{side}_test_maps"] = _stack([example.test_map for example in examples])
+        for name in (method.name for method in explanation.more_methods):
+            maps = [example.more_maps[name] for example in examples]
+            tensors[f"{side}_maps.{name}"] = _stack([of_train for of_train, _ in maps])
+            tensors[f"{side}_test_maps.{name}"] = _stack([of_test for _, of_test in maps])
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / TENSORS, metadata={"format": _FORMAT})
+    (folder / REPORT).write_text(page.render(explanation), encoding="utf-8", newline="\n")
     explanation.plot().savefig(folder / FIGURE, dpi=150)
 
 

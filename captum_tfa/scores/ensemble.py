@@ -11,16 +11,15 @@ from collections.abc import Generator, Sequence
 import torch
 from torch import Tensor
 
-from captum_tfa.gradients import outside_inference_mode
-from captum_tfa.gradients.losses import ExampleLosses
-from captum_tfa.gradients.modes import in_own_precision
-from captum_tfa.scores.pairing import Inputs, as_tensors
+from captum_tfa.scores.pairing import Inputs
 from captum_tfa.scores.score import Score
 from captum_tfa.scores.sum_of_scores import SumOfScores
 
 
 class EnsembleScore(SumOfScores):
     """``(1/n) Σ_i S_i``, the mean of scores of ``n`` models that take the same inputs.
+
+    Without a label the mean of the models' outputs says what is asked.
 
     Args:
         scores: one a model, at least one; each with its own curvature, if it has any.
@@ -34,6 +33,8 @@ class EnsembleScore(SumOfScores):
         >>> score = EnsembleScore([GradCosScore(model) for model in models])
         >>> ScoreInfluence(score, train_dataset).influence((test_images, labels), k=10)
     """
+
+    several_models = True
 
     def __init__(self, scores: Sequence[Score]) -> None:
         scores = list(scores)
@@ -55,6 +56,7 @@ class EnsembleScore(SumOfScores):
         self.scores = scores
         self._models = torch.nn.ModuleList(scores)  # they move and print with it
         self.symmetric = all(score.symmetric for score in scores)
+        self.weights = tuple(weights for score in scores for weights in score.weights)
         self.name = f"mean of {len(scores)} × {first.name}"
 
     def parts(self) -> Generator[tuple[float, Score], None, None]:
@@ -62,12 +64,10 @@ class EnsembleScore(SumOfScores):
         for score in self.scores:
             yield 1 / len(self.scores), score
 
-    @outside_inference_mode
-    def predictions(self, inputs: Inputs) -> Tensor:
-        """The labels that the mean of the models' outputs gives."""
-        device = self._ready()
-        losses = ExampleLosses(self.loss_fn, self.output_fn)
-        images = as_tensors(inputs, "inputs", device)
-        with torch.no_grad(), in_own_precision(device.type):
-            outputs = [losses.outputs(score.model(*images)) for score in self.scores]
-            return losses.prediction(torch.stack(outputs).mean(0))
+    def outputs(self, inputs: Inputs) -> Tensor:
+        """The mean of what the models say of images."""
+        return torch.stack([score.outputs(inputs) for score in self.scores]).mean(0)
+
+    def _ready(self) -> torch.device:
+        devices = [score._ready() for score in self.scores]
+        return devices[0]

@@ -7,7 +7,7 @@ in which the loss is steep anyway count less [koh2017understanding].
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -93,11 +93,25 @@ class InfluenceScore(Score):
 
     def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``H⁻¹ g_test``."""
+        if not tests.by_name:  # nothing is left of them
+            return tests
         dense = {name: gradient.dense for name, gradient in tests.by_name.items()}
         solved = self.curvature.solve(dense)
         by_name = {name: StoredTerm(None, (), vector.detach()) for name, vector in solved.items()}
         squares = torch.stack([gradient.squares for gradient in by_name.values()]).sum(0)
         return StoredGradients(by_name, squares)
+
+    def prepared_parts(
+        self, tests: StoredGradients, groups: Sequence[Collection[str]]
+    ) -> list[StoredGradients]:
+        """As `Score.prepared_parts`; one solution where each block of ``H`` is in one group."""
+        blocks = getattr(self.curvature, "blocks", None)
+        if blocks is None or any(
+            0 < len(block.intersection(names)) < len(block) for block in blocks for names in groups
+        ):
+            return super().prepared_parts(tests, groups)
+        whole = self.prepared(tests)
+        return [whole.only(names) for names in groups]
 
     def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``⟨g_train, H⁻¹ g_test⟩`` over its norm; a gradient that is zero gives score 0."""

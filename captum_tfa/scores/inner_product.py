@@ -40,12 +40,18 @@ class InnerProduct(Score):
     def __init__(self, score: Score, scale: float = 1.0) -> None:
         super().__init__(score.model, score.loss_fn, score.output_fn, score.choice)
         self._gradients, self._measured = score._gradients, score._measured
+        self.measure_fn = score.measure_fn
         self.symmetric = False
         self.score, self.scale = score, scale
+        self.weights = score.weights
 
     def prepared(self, tests: StoredGradients) -> StoredGradients:
         """``K g`` of the examples on the other side."""
         return self.score.prepared(tests)
+
+    def prepared_back(self, trains: StoredGradients) -> StoredGradients:
+        """``Kᵀ g``."""
+        return self.score.prepared_back(trains)
 
     def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
         """``c ⟨g_train, K g_test⟩``, and 0 where a gradient is zero."""

@@ -132,39 +132,6 @@ def labels_for(
     return None if labels is None else matched(labels, batch, what, of)
 
 
-def distinct(columns: Sequence[Tensor]) -> tuple[list[int], list[int], list[bytes]]:
-    """The distinct rows among rows that are made of several tensors.
-
-    Args:
-        columns: tensors with the same number of rows.
-
-    Returns:
-        Where each distinct row stands first; for every row, which distinct row it is; and the
-        contents of each distinct row.
-    """
-    batch = len(columns[0])
-    if all(column.stride(0) == 0 or batch == 1 for column in columns):
-        columns = [column[:1] for column in columns]
-    contents = [b"".join(row) for row in zip(*map(_row_bytes, columns), strict=True)]
-    number: dict[bytes, int] = {}
-    first: list[int] = []
-    rows = []
-    for index, content in enumerate(contents):
-        if content not in number:
-            number[content] = len(first)
-            first.append(index)
-        rows.append(number[content])
-    return first, rows * (batch // len(rows)), list(number)
-
-
-def _row_bytes(column: Tensor) -> list[bytes]:
-    flat = column.detach().reshape(len(column), -1).cpu()
-    if flat.dtype == torch.bfloat16:  # numpy has no such type; float32 holds it exactly
-        flat = flat.float()
-    header = repr((column.dtype, column.shape[1:])).encode()
-    return [header + row.numpy().tobytes() for row in flat]
-
-
 def label_rows(labels: Tensor | None, rows: Any) -> Tensor | None:
     """Rows of labels, if there are labels."""
     return None if labels is None else labels[rows]

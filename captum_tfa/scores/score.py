@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,21 +20,25 @@ from captum_tfa.gradients import (
     StoredGradients,
     outside_inference_mode,
 )
-from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.modes import in_own_precision
+from captum_tfa.gradients.plain_pass import plain_pass
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.scores.captum_hooks import refuse_rewritten_gradients
+from captum_tfa.scores.distinct_tests import DistinctTests
+from captum_tfa.scores.groups import Grouping
 from captum_tfa.scores.pairing import (
     Inputs,
     as_tensors,
-    distinct,
-    label_rows,
     labels_for,
     matched,
     same_dimensions,
 )
 from captum_tfa.scores.validate import validate
+
+if TYPE_CHECKING:
+    from captum_tfa.scores.by_group import InfluenceByGroup
+    from captum_tfa.scores.weights import ParameterWeights
 
 
 class ZeroGradientWarning(UserWarning):
@@ -66,7 +71,7 @@ class Score(nn.Module, ABC):
             better, as for a loss. ``None``: ``loss_fn``.
 
     Attributes:
-        loss_fn: as it was given; likewise ``output_fn``.
+        loss_fn: as it was given; likewise ``output_fn`` and ``measure_fn``.
         choice: which parameters count, as it was given.
         symmetric: whether a pair has the same score when its images change sides, as far as it
             depends on them alone.
@@ -79,6 +84,8 @@ class Score(nn.Module, ABC):
     symmetric: bool = True
     #: What reports call it.
     name: str = "score"
+    #: The weights of parameters that act in it.
+    weights: tuple[ParameterWeights, ...] = ()
 
     def __init__(
         self,
@@ -100,8 +107,10 @@ class Score(nn.Module, ABC):
         if measure_fn is not None:
             measures = ExampleLosses(measure_fn, output_fn, "measure_fn")
             self._measured = GradientEngine(model, measures, parameters)
+            self._measured.room = self._gradients.room  # one model: what one saw, both know
             self.symmetric = False
         self.loss_fn, self.output_fn, self.choice = loss_fn, output_fn, parameters
+        self.measure_fn = measure_fn
         self._warned = False
 
     def over_parts(self, compute: Callable[[Score], tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
@@ -125,6 +134,29 @@ class Score(nn.Module, ABC):
             As many, constants.
         """
         return tests
+
+    def prepared_back(self, trains: StoredGradients) -> StoredGradients:
+        """``Kᵀ g_train``, for the same score from the test side; by default ``K`` is symmetric.
+
+        Args:
+            trains: gradients of training examples.
+        """
+        return self.prepared(trains)
+
+    def prepared_parts(
+        self, tests: StoredGradients, groups: Sequence[Collection[str]]
+    ) -> list[StoredGradients]:
+        """`prepared` of what each group of parameters holds of the test gradients.
+
+        Args:
+            tests: gradients of ``M`` test examples.
+            groups: names of parameters; none is in two groups.
+
+        Returns:
+            For each group ``K P_j g_test``, where ``P_j`` keeps the group. They add up to
+            `prepared`, which is linear.
+        """
+        return [self.prepared(tests.only(names)) for names in groups]
 
     @abstractmethod
     def of(self, train: Gradients, tests: StoredGradients, rows: Tensor | None) -> Tensor:
@@ -158,7 +190,7 @@ class Score(nn.Module, ABC):
         if rows is None:
             train_squares = train_squares[:, None]
         if inner is None:  # not one parameter on which both losses depend
-            inner = torch.zeros_like(train_squares * test_squares)
+            inner = 0 * train_squares + torch.zeros_like(test_squares)
         self.check_squares(train_squares, "training")
         self.check_squares(test_squares, "test")
         return inner, train_squares, test_squares
@@ -201,8 +233,8 @@ class Score(nn.Module, ABC):
         same_dimensions(given, train, "test_inputs")
         test = [matched(tensor, batch, "test_inputs") for tensor in given]
         labels = labels_for(batch, test_target, "test_target", device)
-        tests, rows = self.distinct_tests(test, labels, {})
-        return self.paired(train, train_target, tests, rows)
+        tests = DistinctTests(test, labels)
+        return self.paired(train, train_target, *self.gradients_of(tests, tests.rows))
 
     def paired(
         self, train_inputs: Inputs, train_target: object, tests: StoredGradients, rows: Tensor
@@ -212,7 +244,7 @@ class Score(nn.Module, ABC):
         Args:
             train_inputs: as in `forward`, likewise ``train_target``.
             train_target: labels ``[B, ...]`` or ``None``.
-            tests: gradients of ``M`` test examples, from `distinct_tests` or `test_gradients`.
+            tests: gradients of ``M`` test examples, from `gradients_of` or `test_gradients`.
             rows: which of them goes with each training example, ``[B]``.
 
         Returns:
@@ -242,11 +274,20 @@ class Score(nn.Module, ABC):
         Raises:
             ValueError: the loss does not say what a prediction is; see also `forward`.
         """
+        return ExampleLosses(self.loss_fn, self.output_fn).prediction(self.outputs(inputs))
+
+    @outside_inference_mode
+    def outputs(self, inputs: Inputs) -> Tensor:
+        """What the model says of images, ``[B, ...]``, without graph and hooks.
+
+        Args:
+            inputs: images ``[B, ...]``, or a tuple for models with several inputs.
+        """
         device = self._ready()
+        images = as_tensors(inputs, "inputs", device)
         losses = ExampleLosses(self.loss_fn, self.output_fn)
-        with model_lock(self.model), torch.no_grad(), in_own_precision(device.type):
-            outputs = self.model(*as_tensors(inputs, "inputs", device))
-            return losses.prediction(losses.outputs(outputs))
+        with plain_pass(self.model) as model, torch.no_grad(), in_own_precision(device.type):
+            return losses.outputs(model(*images))
 
     @outside_inference_mode
     def test_gradients(self, test_inputs: Inputs, test_target: object = None) -> StoredGradients:
@@ -259,8 +300,9 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(test_inputs, "test_inputs", device)
         labels = labels_for(len(inputs[0]), test_target, "test_target", device, "test examples")
-        tests, rows = self.distinct_tests(inputs, labels, {})
-        return tests.select(rows)
+        tests = DistinctTests(inputs, labels)
+        gradients, rows = self.gradients_of(tests, tests.rows)
+        return gradients.select(rows)
 
     @outside_inference_mode
     def against(
@@ -288,6 +330,79 @@ class Score(nn.Module, ABC):
             lambda gradients: self.of(gradients, tests, None), inputs, labels, differentiable
         )
 
+    def by_parameter(
+        self,
+        train_inputs: Inputs,
+        test_inputs: Inputs,
+        test_target: object = None,
+        train_target: object = None,
+        by_group: Grouping = "parameter",
+    ) -> InfluenceByGroup:
+        """What each parameter, or group of them, contributes to the score of every pair.
+
+        With ``K`` what stands between the gradients (such as ``H⁻¹``), group ``j`` contributes
+        ``c_j = ⟨g_train, K P_j g_test⟩``: what is read of the test gradient in the group. The
+        contributions add up to the score without its norms.
+
+        Args:
+            train_inputs: training images ``[N, ...]``, as in `forward`.
+            test_inputs: test images ``[Q, ...]``, each of which goes with every training image.
+            test_target: labels ``[Q, ...]`` or ``None``, as in `forward`.
+            train_target: labels ``[N, ...]`` or ``None``, likewise.
+            by_group: ``"parameter"``; ``"layer"``, the parameters that one module owns itself;
+                names of modules, each a group with all inside it; or groups by name, each a choice
+                of parameters as in `Score`. Each parameter that counts belongs to one group.
+
+        Returns:
+            Contributions ``[Q, N, G]`` with the groups' names, and the scores.
+
+        Raises:
+            TypeError: as `forward`, and for a ``by_group`` of the wrong kind.
+            ValueError: as `forward`, and for groups that overlap or leave a parameter out.
+            RuntimeError: as `forward`.
+        """
+        from captum_tfa.scores.by_group import by_parameter  # it knows scores of scores
+
+        return by_parameter(self, train_inputs, test_inputs, test_target, train_target, by_group)
+
+    def part_of(self, parameters: ParameterChoice) -> Score:
+        """What some of the parameters contribute, over the whole score's norms.
+
+        The parts of groups add up to the score, and their maps to its map.
+
+        Args:
+            parameters: which ones, as in `Score`: ``["layer4"]``.
+
+        Raises:
+            TypeError: as `Score`, likewise ``ValueError``.
+
+        Example::
+
+            >>> tfa = TrainingGradient(score.part_of(["layer4"]))
+            >>> tfa.attribute(train_image, label, test_image)
+        """
+        from captum_tfa.scores.part import PartOfScore
+        from captum_tfa.scores.sum_of_scores import changed
+
+        return changed(self, lambda score: PartOfScore(score, parameters))
+
+    def weighted(self, weights: ParameterWeights) -> Score:
+        """The score in which the test gradient of each group of parameters has its weight.
+
+        Args:
+            weights: from `learn_weights`, or of one's own.
+
+        Raises:
+            TypeError: they are none.
+            ValueError: they are of other parameters than count in the score.
+        """
+        from captum_tfa.scores.sum_of_scores import changed
+        from captum_tfa.scores.weighted import WeightedScore
+
+        found = changed(self, lambda score: WeightedScore(score, weights))
+        found.weights = (weights, *self.weights)
+        return found
+
     @outside_inference_mode
     def of_itself(self, train_inputs: Inputs, train_target: object = None) -> Tensor:
         """The score of each example for itself, ``[B]``: its self-influence.
@@ -299,52 +414,54 @@ class Score(nn.Module, ABC):
         device = self._ready()
         inputs = as_tensors(train_inputs, "train_inputs", device)
         labels = labels_for(len(inputs[0]), train_target, "train_target", device)
-        return self._gradients.apply(self.of_same, inputs, labels)
+        if self._measured is self._gradients:
+            return self._gradients.apply(self.of_same, inputs, labels)
+        # As a test example it is measured otherwise.
+        tests = self.test_gradients(inputs, labels)
+        left = torch.arange(len(inputs[0]), device=device)
 
-    def distinct_tests(
-        self,
-        test: Sequence[Tensor],
-        labels: Tensor | None,
-        known: dict[bytes, StoredGradients],
+        def of_next(some: Gradients) -> Tensor:
+            nonlocal left
+            rows, left = left.split([len(some.values), len(left) - len(some.values)])
+            return self.of(some, tests, rows)
+
+        return self._gradients.apply(of_next, inputs, labels)
+
+    def gradients_of(
+        self, tests: DistinctTests, rows: Sequence[int]
     ) -> tuple[StoredGradients, Tensor]:
-        """The gradients of the distinct ones among test examples, `prepared`.
+        """The gradients of some distinct test examples, `prepared`.
 
         Args:
-            test: the model's input tensors, each ``[B, ...]``.
-            labels: their labels ``[B, ...]``, or ``None``.
-            known: gradients that need not be computed again, by what the test example consists
-                of; brought up to date. Only valid as long as the model does not change.
+            tests: the test examples of a call; what is computed is kept there until others are
+                asked for.
+            rows: which of them each training example goes with, ``B`` numbers.
 
         Returns:
             Gradients of ``M`` test examples, and which of them each row is, ``[B]``.
         """
         self._ready()
-        columns = [*test] if labels is None else [*test, labels]
-        first, rows, contents = distinct(columns)
-        new = [
-            index for index, content in zip(first, contents, strict=True) if content not in known
-        ]
+        wanted = list(dict.fromkeys(rows))
+        new = [number for number in wanted if number not in tests.known]
         if new:
-            computed = self._measured.of_tests(
-                [tensor[new].detach() for tensor in test], label_rows(labels, new)
-            )
+            labels = None if tests.labels is None else tests.labels[new]
+            computed = self._measured.of_tests([tensor[new] for tensor in tests.images], labels)
             with torch.no_grad():
-                known.update(
-                    (contents[rows[index]], self.prepared(one))
-                    for index, one in zip(new, computed, strict=True)
-                )
-        for content in set(known).difference(contents):
-            del known[content]
-        tests = StoredGradients.joined([known[content] for content in contents])
-        return tests, torch.tensor(rows, device=tests.squares.device)
+                prepared = list(map(self.prepared, computed))
+            tests.known.update(zip(new, prepared, strict=True))
+        for number in set(tests.known).difference(wanted):
+            del tests.known[number]
+        gradients = StoredGradients.joined([tests.known[number] for number in wanted])
+        place = {number: index for index, number in enumerate(wanted)}
+        index = [place[number] for number in rows]
+        return gradients, torch.tensor(index, device=gradients.squares.device)
 
-    def rows_that_fit(self, memory: int, most: int) -> int:
-        """How many examples' differentiable scores fit in so many bytes, as far as is known.
+    def rows_at_once(self, train_inputs: Sequence[Tensor]) -> int:
+        """How many training examples like these, each ``[B, ...]``, a map is made of at once.
 
-        1 before any score has been computed, and for models some of whose parameters need a pass
-        of their own for each example of a batch.
+        1 for models some of whose parameters need a pass of their own for each example of a batch.
         """
-        return self._gradients.rows_that_fit(memory, most)
+        return self._gradients.room.with_graph(train_inputs)
 
     def _ready(self) -> torch.device:
         """The model's device, once it is known that the model can be scored."""

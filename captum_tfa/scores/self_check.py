@@ -58,6 +58,32 @@ def compare_with_autograd(
             )
 
 
+@outside_inference_mode
+def parameters_with_a_pass_each(
+    model: nn.Module,
+    inputs: Inputs,
+    target: object,
+    losses: ExampleLosses,
+    parameters: ParameterChoice,
+) -> list[str]:
+    """Names of the parameters that cost a backward pass for each example of a batch."""
+    device = next(model.parameters()).device
+    example = [tensor[:1].detach() for tensor in as_tensors(inputs, "inputs", device)]
+    label = label_rows(as_labels(target, "target", device), slice(0, 1))
+    engine = GradientEngine(model, losses, parameters)
+    engine.apply(lambda each: each.values, *_batch_of_two(example, label))
+    return engine.pass_each
+
+
+def _batch_of_two(
+    example: Sequence[Tensor], label: Tensor | None
+) -> tuple[list[Tensor], Tensor | None]:
+    """The example and a brighter copy of it."""
+    copies = [1.1 * tensor if tensor.is_floating_point() else tensor for tensor in example]
+    batch = [torch.cat(pair) for pair in zip(example, copies, strict=True)]
+    return batch, None if label is None else torch.cat([label, label])
+
+
 def _of_engine(
     model: nn.Module,
     example: Sequence[Tensor],
@@ -67,9 +93,8 @@ def _of_engine(
 ) -> list[Tensor]:
     """``‖g‖²`` of the example, ``[1]``, and its derivatives, in a batch of two."""
     engine = GradientEngine(model, losses, parameters)
-    copies = [1.1 * tensor if tensor.is_floating_point() else tensor for tensor in example]
-    batch = _leaves([torch.cat(pair) for pair in zip(example, copies, strict=True)])
-    labels = None if label is None else torch.cat([label, label])
+    images, labels = _batch_of_two(example, label)
+    batch = _leaves(images)
     with torch.enable_grad():
         squares = engine.apply(lambda each: each.products(None, None).squares, batch, labels, True)
         square = squares[:1]

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Generator
 from contextlib import closing
 
+import torch
 from torch import Tensor
 
 from captum_tfa.gradients import Gradients, StoredGradients, outside_inference_mode
@@ -20,7 +21,12 @@ class SumOfScores(Score):
     that memory holds one part's graph. A score that is differentiated from outside (by Captum's
     own methods) holds them all. Without a label every part is asked about the same one: what
     `predictions` says.
+
+    Attributes:
+        several_models: whether the parts are of several models, which have no layer in common.
     """
+
+    several_models: bool = False
 
     @abstractmethod
     def parts(self) -> Generator[tuple[float, Score], None, None]:
@@ -45,6 +51,7 @@ class SumOfScores(Score):
         train_target: object = None,
     ) -> Tensor:
         """As `Score.forward`."""
+        self._ready()
         if train_target is None:
             train_target = self.predictions(train_inputs)
         if test_target is None:
@@ -86,6 +93,7 @@ class EachPart(SumOfScores):
         super().__init__(score.model, score.loss_fn, score.output_fn, score.choice)
         self.symmetric = False
         self.score, self.name = score, score.name
+        self.several_models, self.weights = score.several_models, score.weights
         self._change = change
 
     def parts(self) -> Generator[tuple[float, Score], None, None]:
@@ -94,9 +102,12 @@ class EachPart(SumOfScores):
             for weight, part in parts:
                 yield weight, self._change(part)
 
-    def predictions(self, inputs: Inputs) -> Tensor:
+    def outputs(self, inputs: Inputs) -> Tensor:
         """As the sum's own."""
-        return self.score.predictions(inputs)
+        return self.score.outputs(inputs)
+
+    def _ready(self) -> torch.device:
+        return self.score._ready()
 
 
 def changed(score: Score, change: Callable[[Score], Score]) -> Score:

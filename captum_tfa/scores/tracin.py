@@ -10,14 +10,17 @@ import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from captum_tfa.gradients.locks import model_lock
 from captum_tfa.gradients.losses import LossFn, OutputFn
 from captum_tfa.gradients.selection import ParameterChoice
+from captum_tfa.scores.captum_hooks import refuse_layer_methods
 from captum_tfa.scores.grad_dot import GradDotScore
 from captum_tfa.scores.score import Score
 from captum_tfa.scores.sum_of_scores import SumOfScores
+from captum_tfa.trajectory import Trajectory
 from captum_tfa.trajectory.at_state import at_state
 from captum_tfa.trajectory.state_files import check_fits, read_state
 
@@ -28,14 +31,16 @@ class TracInScore(SumOfScores):
     """``S = Σ_c η_c ⟨g_train(θ_c), g_test(θ_c)⟩`` over checkpoints ``c``.
 
     Checkpoints are read one at a time, whenever they are needed. While one is at work, its tensors
-    stand in the place of the model's own, which are never written to: the model's hooks fire for
-    each checkpoint, and see its numbers. Without a label the model itself, as it is, says what is
-    asked. Source: [pruthi2020estimating]_.
+    stand in the place of the model's own, which are never written to: the model's hooks fire once
+    for each checkpoint, and see its numbers, so Captum's own layer methods, which read one pass,
+    are refused (`LayerTrainingGradient` adds up the maps of all). Without a label the model itself,
+    as it is, says what is asked. Source: [pruthi2020estimating]_.
 
     Args:
         model: the trained model, as for `Score`.
         checkpoints: states of the model, at least one: state dicts, files of them (``.pt`` with
-            tensors alone, ``.safetensors``), or functions that return a state dict.
+            tensors alone, ``.safetensors``), or functions that return a state dict; or a
+            `Trajectory`.
         learning_rates: ``η_c``, one for each checkpoint, or one for all.
         loss_fn: as for `Score`; likewise ``output_fn``, ``parameters``.
         measure_fn: as for `Score`.
@@ -56,7 +61,7 @@ class TracInScore(SumOfScores):
     def __init__(
         self,
         model: nn.Module,
-        checkpoints: Sequence[Checkpoint],
+        checkpoints: Sequence[Checkpoint] | Trajectory,
         learning_rates: float | Sequence[float] = 1.0,
         loss_fn: LossFn | str | None = None,
         output_fn: OutputFn | None = None,
@@ -64,6 +69,8 @@ class TracInScore(SumOfScores):
         measure_fn: LossFn | str | None = None,
     ) -> None:
         super().__init__(model, loss_fn, output_fn, parameters, measure_fn)
+        if isinstance(checkpoints, Trajectory):
+            checkpoints = checkpoints.states
         if isinstance(checkpoints, str | Path | Mapping) or callable(checkpoints):
             checkpoints = [checkpoints]
         self.checkpoints = list(checkpoints)
@@ -85,6 +92,10 @@ class TracInScore(SumOfScores):
             with model_lock(self.model), at_state(self.model, state):
                 del state
                 yield self.learning_rates[number], self._part
+
+    def _ready(self) -> torch.device:
+        refuse_layer_methods(self)
+        return super()._ready()
 
     def _state(self, checkpoint: Checkpoint, number: int) -> Mapping[str, Tensor]:
         source = f"checkpoint {number}"

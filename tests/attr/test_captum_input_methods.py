@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from captum_tfa import GradCosScore, GradDotScore, TrainingGradCos
 from tests.attr.comparing import assert_same
 from tests.attr.small_nets import LABELS, pictures, small_net
-from tests.oracle import SlowScore
+from tests.oracle import SlowScore, cos, dot
 
 TRAIN, TEST = pictures(3, 1), pictures(1, 2)
 QUARTERS = torch.arange(4).reshape(1, 1, 2, 2).repeat(1, 2, 1, 1)
@@ -94,7 +94,7 @@ def _seeded(method: Callable[[], Any]) -> Any:
 def test_method_gives_the_numbers_of_the_slow_score(name: str, cosine: bool) -> None:
     model = small_net()
     score = (GradCosScore if cosine else GradDotScore)(model)
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     given = _seeded(lambda: METHODS[name](score, {"additional_forward_args": OURS}))
     expected = _seeded(lambda: METHODS[name](slow, {"additional_forward_args": SLOW}))
     assert_same(given, expected)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from captum_tfa import GradCosScore, GradDotScore
 from tests.attr.comparing import assert_same, row_by_row
 from tests.attr.small_nets import LABELS, ScaledFirst, drawn, made, pictures, small_net
-from tests.oracle import SlowScore
+from tests.oracle import SlowScore, dot
 
 TRAIN, TEST = pictures(3, 1), pictures(3, 2)
 TEST_LABELS = torch.tensor([1, 0, 1])
@@ -38,7 +38,9 @@ ENDS = pytest.mark.parametrize("of_input", [False, True], ids=["output", "input"
 
 
 def _scores(model: nn.Module, cosine: bool) -> tuple[nn.Module, SlowScore]:
-    return (GradCosScore if cosine else GradDotScore)(model), SlowScore(model, cosine=cosine)
+    if cosine:
+        return GradCosScore(model), SlowScore(model)
+    return GradDotScore(model), SlowScore(model, formula=dot)
 
 
 def _of_each_row(

@@ -29,7 +29,7 @@ from tests.attr.small_nets import (
     pictures,
     small_net,
 )
-from tests.oracle import SlowScore
+from tests.oracle import SlowScore, cos, dot
 
 METHODS = pytest.mark.parametrize(
     ("method", "cosine"), [(LayerTrainingGradCos, True), (LayerTrainingGradDot, False)]
@@ -49,7 +49,7 @@ def test_map_equals_double_backward_oracle(
     maps = method(model, layer).attribute(
         train, LABELS, (test, TEST_LABELS), attribute_to_layer_input=of_input
     )
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     assert_same(maps, slow_layer_map(slow, layer, train, test, TEST_LABELS, LABELS, of_input))
 
 
@@ -71,7 +71,7 @@ def test_missing_labels_are_the_models_own_predictions(
 ) -> None:
     model, train, test = small_net(), pictures(3, 1), pictures(1, 2)
     maps = method(model, model.conv2).attribute(train, additional_forward_args=test)
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     assert_same(maps, slow_layer_map(slow, model.conv2, train, test.expand(3, -1, -1, -1)))
 
 
@@ -85,7 +85,7 @@ def test_several_layers_give_a_list_of_maps(
     maps = method(model, layers).attribute(
         train, LABELS, (test, TEST_LABELS), 2, attribute_to_layer_input=of_input
     )
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     expected = [
         slow_layer_map(slow, layer, train, test, TEST_LABELS, LABELS, of_input) for layer in layers
     ]
@@ -108,7 +108,7 @@ def test_layer_with_several_outputs_gives_a_tuple(
     layer = model.get_submodule("split")
     maps = method(model, layer).attribute(train, LABELS, (test, 1), size)
     assert isinstance(maps, tuple)
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     ones = torch.ones(3, dtype=torch.long)
     assert_same(maps, slow_layer_map(slow, layer, train, test, ones, LABELS))
 
@@ -121,7 +121,7 @@ def test_layer_with_several_inputs_gives_a_tuple_for_them(
     layer = model.get_submodule("join")
     maps = method(model, layer).attribute(train, LABELS, test, attribute_to_layer_input=True)
     assert isinstance(maps, tuple)
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     assert_same(maps, slow_layer_map(slow, layer, train, test, None, LABELS, of_input=True))
 
 
@@ -140,7 +140,7 @@ def test_internal_batch_size_changes_no_map(
 ) -> None:
     model, train, test = small_net(), pictures(3, 1), pictures(3, 2)
     maps = method(model, model.conv1).attribute(train, LABELS, (test, TEST_LABELS), size)
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     assert_same(maps, slow_layer_map(slow, model.conv1, train, test, TEST_LABELS, LABELS))
 
 
@@ -181,7 +181,8 @@ def test_words_have_a_map_at_their_embeddings() -> None:
 def test_only_chosen_parameters_count(method: type[LayerTrainingGradient], cosine: bool) -> None:
     model, train, test = small_net(), pictures(3, 1), pictures(3, 2)
     maps = method(model, model.conv1, parameters=[model.fc]).attribute(train, LABELS, test)
-    slow = SlowScore(model, cosine=cosine, parameters=lambda name: name.startswith("fc"))
+    formula = cos if cosine else dot
+    slow = SlowScore(model, formula=formula, parameters=lambda name: name.startswith("fc"))
     assert_same(maps, slow_layer_map(slow, model.conv1, train, test, None, LABELS))
 
 

@@ -25,7 +25,7 @@ from tests.attr.small_nets import (
     pictures,
     small_net,
 )
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, cos, dot, slow_map
 
 METHODS = pytest.mark.parametrize(
     ("method", "cosine"), [(TrainingGradCos, True), (TrainingGradDot, False)]
@@ -60,7 +60,7 @@ def test_one_test_image_for_several_training_images(
     maps = NoiseTunnel(method(model)).attribute(
         train, target=LABELS, additional_forward_args=(test, torch.tensor([1])), **noise
     )
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     expected = _slow(slow, train, test.repeat(3, 1, 1, 1), torch.tensor([1, 1, 1]), LABELS, **noise)
     assert_same(maps, expected)
 
@@ -77,7 +77,12 @@ def test_a_test_image_for_each_training_image(
     maps = NoiseTunnel(method(model)).attribute(
         train, target=LABELS, additional_forward_args=(test, labels), **noise
     )
-    assert_same(maps, _slow(SlowScore(model, cosine=cosine), train, test, labels, LABELS, **noise))
+    assert_same(
+        maps,
+        _slow(
+            SlowScore(model, formula=cos if cosine else dot), train, test, labels, LABELS, **noise
+        ),
+    )
 
 
 @pytest.mark.parametrize("images", [1, 3])
@@ -203,7 +208,7 @@ def test_layer_maps(method: Any, nt_type: str) -> None:
     maps = NoiseTunnel(method(model, model.conv2)).attribute(
         train, target=2, additional_forward_args=(test, 1), **noise
     )
-    slow = SlowScore(model, cosine=method is LayerTrainingGradCos)
+    slow = SlowScore(model, formula=cos if method is LayerTrainingGradCos else dot)
     gradient = LayerGradientXActivation(slow, model.conv2, multiply_by_inputs=False)
     torch.manual_seed(3)
     expected = NoiseTunnel(gradient).attribute(

@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, LayerTrainingGradCos, TrainingGradCos
+from captum_tfa.attr import TrainingIntegratedGradients
 from captum_tfa.attr.rows import row_chunks, rows_of
 from captum_tfa.attr.training_gradient import TrainingGradient
+from captum_tfa.gradients import GradientEngine
+from captum_tfa.scores import distinct_tests
+from captum_tfa.scores.distinct_tests import distinct
 from tests.attr.small_nets import PictureAndNumbers, drawn, made, pictures, small_net
 
 TRAIN, TEST = pictures(2, 1), pictures(1, 2)
@@ -160,19 +164,14 @@ def test_rows_that_are_all_the_same_count_as_one() -> None:
 @given(batch=st.integers(1, 9), size=st.none() | st.integers(1, 11), labelled=st.booleans())
 def test_chunks_are_the_rows_in_order(batch: int, size: int | None, labelled: bool) -> None:
     score = GradCosScore(made(PictureAndNumbers()))
-    train, test = (
-        (drawn(batch, 1, 1, 4, 4), drawn(batch, 2, 3)),
-        (
-            drawn(batch, 3, 1, 4, 4),
-            drawn(batch, 4, 3),
-        ),
-    )
+    train = drawn(batch, 1, 1, 4, 4), drawn(batch, 2, 3)
+    test = drawn(batch, 3, 1, 4, 4), drawn(batch, 4, 3)
     labels = torch.arange(batch) % 3
     rows = rows_of(score, train, labels if labelled else None, (test, labels))
     chunks = list(row_chunks(score, rows, size))
     lengths = [len(chunk) for chunk in chunks]
     if size is None:
-        assert lengths[0] == 1
+        assert lengths == [batch]
     else:
         assert lengths[:-1] == [size] * (len(lengths) - 1)
     for position in range(2):
@@ -187,3 +186,39 @@ def test_chunks_are_the_rows_in_order(batch: int, size: int | None, labelled: bo
 
 def _joined(parts: list[Tensor | None]) -> Tensor:
     return torch.cat([part for part in parts if part is not None])
+
+
+def test_contents_of_test_images_are_compared_once_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+
+    def counting(columns: Any) -> Any:
+        compared.append(len(columns[0]))
+        return distinct(columns)
+
+    monkeypatch.setattr(distinct_tests, "distinct", counting)
+    tfa = _pixels()
+    tfa.attribute(pictures(6, 1), 1, pictures(6, 2), internal_batch_size=2)
+    assert compared == [6]
+    TrainingIntegratedGradients(tfa.forward_func).attribute(
+        TRAIN, None, 1, pictures(2, 2), n_steps=4, internal_batch_size=3
+    )
+    assert compared == [6, 2]
+
+
+def test_each_test_gradient_is_computed_once_although_chunks_are_small(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed: list[int] = []
+    of_tests = GradientEngine.of_tests
+
+    def counting(engine: GradientEngine, inputs: Any, target: Any) -> Any:
+        computed.append(len(inputs[0]))
+        return of_tests(engine, inputs, target)
+
+    monkeypatch.setattr(GradientEngine, "of_tests", counting)
+    two = pictures(2, 2).repeat_interleave(3, 0)
+    maps = _pixels().attribute(pictures(6, 1), 1, two, internal_batch_size=2)
+    assert computed == [1, 1]
+    assert isinstance(maps, Tensor)
+    one_by_one = [_pixels().attribute(pictures(6, 1)[[row]], 1, two[[row]]) for row in range(6)]
+    torch.testing.assert_close(maps, torch.cat(one_by_one))

@@ -33,7 +33,7 @@ from tests.attr.small_nets import (
     pictures,
     small_net,
 )
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, cos, dot, slow_map
 
 METHODS = pytest.mark.parametrize(
     ("method", "cosine"), [(TrainingGradCos, True), (TrainingGradDot, False)]
@@ -55,7 +55,9 @@ def test_map_equals_double_backward_oracle(
     maps = method(model).attribute(
         train, target=train_target, additional_forward_args=(test, test_target)
     )
-    expected = slow_map(SlowScore(model, cosine=cosine), train, test, test_target, train_target)
+    expected = slow_map(
+        SlowScore(model, formula=cos if cosine else dot), train, test, test_target, train_target
+    )
     assert_same(maps, expected)
 
 
@@ -113,7 +115,9 @@ def test_model_with_two_inputs(
     model = made(PictureAndNumbers())
     train, test = (drawn(3, 1, 1, 4, 4), drawn(3, 2, 3)), (drawn(1, 3, 1, 4, 4), drawn(1, 4, 3))
     maps = method(model).attribute(train, LABELS, (test, 1), internal_batch_size=size)
-    assert_same(maps, slow_map(SlowScore(model, cosine=cosine), train, test, 1, LABELS))
+    assert_same(
+        maps, slow_map(SlowScore(model, formula=cos if cosine else dot), train, test, 1, LABELS)
+    )
 
 
 def test_no_input_of_a_list_is_lost() -> None:
@@ -130,7 +134,9 @@ def test_no_input_of_a_list_is_lost() -> None:
 def test_layer_that_is_called_twice(method: type[TrainingGradient], cosine: bool) -> None:
     model, train, test = made(Twice()), drawn(3, 1, 6), drawn(1, 2, 6)
     maps = method(model).attribute(train, LABELS, test)
-    assert_same(maps, slow_map(SlowScore(model, cosine=cosine), train, test, None, LABELS))
+    assert_same(
+        maps, slow_map(SlowScore(model, formula=cos if cosine else dot), train, test, None, LABELS)
+    )
 
 
 class _Named(SmallNet):
@@ -166,7 +172,7 @@ def test_other_losses(
 ) -> None:
     model, train, test = small_net(), pictures(3, 1), pictures(1, 2)
     maps = method(model, loss_fn).attribute(train, train_target, (test, test_target))
-    slow = SlowScore(model, loss_fn, cosine)
+    slow = SlowScore(model, loss_fn, cos if cosine else dot)
     assert_same(maps, slow_map(slow, train, test, test_target, train_target))
 
 
@@ -183,7 +189,9 @@ def test_only_chosen_parameters_count(
 ) -> None:
     model, train, test = small_net(), pictures(3, 1), pictures(1, 2)
     maps = method(model, parameters=[chosen]).attribute(train, LABELS, test)
-    slow = SlowScore(model, cosine=cosine, parameters=lambda name: name.startswith(chosen))
+    slow = SlowScore(
+        model, formula=cos if cosine else dot, parameters=lambda name: name.startswith(chosen)
+    )
     assert_same(maps, slow_map(slow, train, test, None, LABELS))
 
 
@@ -196,7 +204,7 @@ def test_internal_batch_size_changes_no_map(
     maps = method(model).attribute(
         train, LABELS, (test, torch.tensor([1, 0, 2])), internal_batch_size=size
     )
-    slow = SlowScore(model, cosine=cosine)
+    slow = SlowScore(model, formula=cos if cosine else dot)
     assert_same(maps, slow_map(slow, train, test, torch.tensor([1, 0, 2]), LABELS))
 
 
@@ -288,6 +296,6 @@ def test_grad_dot_map_of_a_perfectly_fitted_example_is_zero_beside_others() -> N
     residuals = (model(train) - labels).abs().flatten().detach()
     with pytest.warns(ZeroGradientWarning):
         maps = TrainingGradDot(model, loss).attribute(train, labels, test_side)
-    expected = slow_map(SlowScore(model, loss, cosine=False), train, *test_side, labels)
+    expected = slow_map(SlowScore(model, loss, formula=dot), train, *test_side, labels)
     expected[residuals == 0] = 0
     assert_same(maps, expected)

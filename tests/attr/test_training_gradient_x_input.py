@@ -10,7 +10,7 @@ from captum_tfa import GradCosScore, GradDotScore, TrainingGradient, TrainingGra
 from captum_tfa.scores import Score
 from tests.attr.comparing import assert_same
 from tests.attr.small_nets import LABELS, PictureAndNumbers, drawn, made, pictures, small_net
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, cos, dot, slow_map
 
 START = torch.full((1, 2, 6, 6), 0.3, dtype=torch.float64)
 
@@ -21,7 +21,7 @@ def test_it_is_captums_of_the_slow_score(score: type[Score], cosine: bool) -> No
     given = TrainingGradientXInput(score(model)).attribute(
         train, target=LABELS, additional_forward_args=(test, LABELS)
     )
-    expected = InputXGradient(SlowScore(model, cosine=cosine)).attribute(
+    expected = InputXGradient(SlowScore(model, formula=cos if cosine else dot)).attribute(
         train, additional_forward_args=(test, LABELS, LABELS)
     )
     assert_same(given, expected.detach())

@@ -30,7 +30,7 @@ from tests.attr.small_nets import (
     pictures,
     small_net,
 )
-from tests.oracle import EXACT, SlowScore, relative_error
+from tests.oracle import EXACT, SlowScore, cos, dot, relative_error
 
 START = pictures(1, 9) / 4
 
@@ -53,7 +53,13 @@ def test_it_is_captums_of_the_slow_score(
     found = TrainingIntegratedGradients(score(model)).attribute(
         train, START, labels, (tests, labels), n_steps=steps, internal_batch_size=at_once
     )
-    expected = slow(SlowScore(model, cosine=cosine), train, START, steps, (tests, labels, labels))
+    expected = slow(
+        SlowScore(model, formula=cos if cosine else dot),
+        train,
+        START,
+        steps,
+        (tests, labels, labels),
+    )
     # Captum's weights of the points are float32, exact if their number is a power of two.
     assert relative_error(found, expected) < (EXACT if steps in (2, 4) else 1e-6)
 

@@ -15,7 +15,7 @@ from captum_tfa import GradCosScore, GradDotScore, TrainingOcclusion
 from captum_tfa.scores import Score
 from tests.attr.comparing import assert_same
 from tests.attr.small_nets import LABELS, PictureAndNumbers, drawn, made, pictures, small_net
-from tests.oracle import SlowScore
+from tests.oracle import SlowScore, cos, dot
 
 START = pictures(1, 9) / 4
 
@@ -36,7 +36,7 @@ def test_it_is_captums_of_the_slow_score(
     found = TrainingOcclusion(score(model)).attribute(
         train, START, labels, (tests, labels), window, strides, internal_batch_size=at_once
     )
-    expected = Occlusion(SlowScore(model, cosine=cosine)).attribute(
+    expected = Occlusion(SlowScore(model, formula=cos if cosine else dot)).attribute(
         train, window, strides, START, additional_forward_args=(tests, labels, labels)
     )
     assert_same(found, expected)

@@ -19,10 +19,11 @@ from tests.benchmarks import (
     memory_table,
     rank_table,
     several_tests,
+    short_calls,
 )
 from tests.benchmarks.markdown import machine, write
 
-PARTS = ("map", "memory", "rank", "tests", "curvature", "growth", "cuda")
+PARTS = ("map", "memory", "rank", "tests", "short", "curvature", "growth", "cuda")
 
 
 def main() -> None:
@@ -32,6 +33,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {','.join(PARTS)}")
     parser.add_argument("--threads", type=int, default=2, help="for torch; 1 on a busy machine")
     parser.add_argument("--models", help="some of the models of map and rank, by name")
+    parser.add_argument("--before", type=Path, help="an older checkout to compare short calls with")
     parser.add_argument("--out", type=Path, default=Path("docs/benchmarks.md"))
     options = parser.parse_args()
     parts = options.only.split(",")
@@ -41,18 +43,17 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     warnings.filterwarnings("ignore")  # captum tells of each flag it sets
     command = shlex.join(["python", "-m", "tests.benchmarks", *sys.argv[1:]])
-    for found in measured(parts, options.quick, options.models, options.out):
+    for found in measured(parts, options):
         for content in found.values():
             print(content, end="\n\n", flush=True)
         note = machine(command)
         write(options.out, {name: f"{text}\n\n{note}" for name, text in found.items()})
 
 
-def measured(
-    parts: list[str], quick: bool, models: str | None, out: Path
-) -> Iterator[dict[str, str]]:
+def measured(parts: list[str], options: argparse.Namespace) -> Iterator[dict[str, str]]:
     """Sections of the page, one after the other."""
-    chosen = None if models is None else models.split(",")
+    quick: bool = options.quick
+    chosen = None if options.models is None else options.models.split(",")
     if "map" in parts:
         effort = map_table.QUICK if quick else map_table.FULL
         for model in effort.samples:
@@ -68,13 +69,16 @@ def measured(
             yield rank_table.small(*(rank_table.QUICK_SMALL if quick else rank_table.FULL_SMALL))
     if "tests" in parts:
         yield several_tests.sections(several_tests.QUICK if quick else several_tests.FULL)
+    if "short" in parts:
+        rounds = short_calls.QUICK_ROUNDS if quick else short_calls.ROUNDS
+        yield short_calls.sections(rounds, options.before)
     if "curvature" in parts:
         of_models = curvature_table.QUICK if quick else curvature_table.FULL
         for model, efforts in of_models.items():
             if chosen is None or model in chosen:
                 yield curvature_table.section(model, *efforts)
     if "growth" in parts:
-        yield growth.sections(out.parent / "images" / "benchmark_growth.png", quick)
+        yield growth.sections(options.out.parent / "images" / "benchmark_growth.png", quick)
     if "cuda" in parts:
         yield cuda.sections(quick)
 

@@ -9,7 +9,7 @@ from captum_tfa.cli import demo
 from captum_tfa.cli.main import main
 from tests.cli.conftest import Home, write_picture
 
-FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
 
 def names(folder: Path) -> set[str]:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import errno
+import html
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -16,10 +18,10 @@ from torch import nn
 from captum_tfa.cli import explain
 from captum_tfa.cli.main import main
 from captum_tfa.report import arguments
-from captum_tfa.report.methods import METHODS
+from captum_tfa.report.methods import DEFAULT, METHODS
 from tests.cli.conftest import FACTORY, Home, write_picture
 
-FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
 
 def read(folder: Path) -> dict[str, object]:
@@ -93,6 +95,35 @@ def test_layer_seed_top_and_batch_size_reach_explain(home: Home) -> None:
 def test_the_method_reaches_explain(home: Home) -> None:
     assert main(home.arguments(method="occlusion", top="1")) == 0
     assert read(home.folder / "why")["settings"]["method"] == "occlusion"  # type: ignore[index]
+
+
+def test_several_methods_are_switched_in_the_report(home: Home) -> None:
+    assert main(home.arguments(method="occlusion,gradient", top="1")) == 0
+    settings = read(home.folder / "why")["settings"]
+    assert settings["method"] == "occlusion,gradient"  # type: ignore[index]
+    report = (home.folder / "why" / "report.html").read_text()
+    assert '<option value="occlusion">' in report
+    assert '<option value="gradient">' in report
+
+
+def test_the_report_tells_the_command_and_the_image(home: Home) -> None:
+    (home.folder / "odd.png").rename(home.folder / "odd one.png")
+    given = home.arguments(image="odd one.png", top="1")
+    assert main(given) == 0
+    report = html.unescape((home.folder / "why" / "report.html").read_text())
+    assert shlex.join(["captum-tfa", *given]) in report
+    assert '<span id="test-file">odd one.png</span>' in report
+
+
+def test_open_shows_the_report(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)))
+    assert main([*home.arguments(top="1"), "--open"]) == 0
+    report = home.folder / "why" / "report.html"
+    assert opened == [report.as_uri()]
+    assert f"no browser can be opened from here; open {report} yourself" in capsys.readouterr().out
 
 
 def test_safetensors_and_pt_give_the_same(home: Home) -> None:
@@ -314,8 +345,31 @@ def test_a_curvature_is_fitted_once_and_kept(
     for one, other in zip(first["proponents"], second["proponents"], strict=True):  # type: ignore[call-overload]
         assert one["index"] == other["index"]
         assert one["score"] == pytest.approx(other["score"], rel=1e-4)
-    line = refused(home, capsys, "give both, or none", curvature="kept.safetensors", out="third")
-    assert "--score influence" in line
+    refused(
+        home,
+        capsys,
+        "--curvature belongs to --score influence, not grad-cos",
+        score="grad-cos",
+        curvature="kept.safetensors",
+        out="third",
+    )
+
+
+def test_without_a_score_curvature_is_fitted_and_that_is_told(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fitted = "curvature is fitted to 8 of them first; --score grad-cos does without"
+    assert main(home.arguments(curvature="kept.safetensors")) == 0
+    told = capsys.readouterr()
+    assert fitted in told.out
+    assert "ekfac" in told.err  # a progress bar
+    settings = read(home.folder / "why")["settings"]
+    assert settings["score"] == "influence (cos)"  # type: ignore[index]
+    assert settings["method"] == DEFAULT  # type: ignore[index]
+    assert main(home.arguments(curvature="kept.safetensors", out="again")) == 0
+    assert fitted not in capsys.readouterr().out
+    assert main(home.arguments(score="grad-cos", out="third")) == 0
+    assert fitted not in capsys.readouterr().out
 
 
 def test_a_curvature_of_another_model_is_refused(

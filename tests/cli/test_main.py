@@ -10,7 +10,7 @@ import captum_tfa
 from captum_tfa.cli import demo
 from captum_tfa.cli import main as main_module
 from captum_tfa.cli.main import main
-from captum_tfa.report import methods
+from captum_tfa.report import arguments, methods
 
 
 def last_line(capsys: pytest.CaptureFixture[str]) -> str:
@@ -34,7 +34,7 @@ def test_each_command_has_help(command: str, capsys: pytest.CaptureFixture[str])
     assert "--out" in capsys.readouterr().out
 
 
-def test_help_names_every_map_and_the_one_that_is_drawn_by_default(
+def test_help_names_every_map_and_score_and_the_defaults(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with pytest.raises(SystemExit):
@@ -42,6 +42,10 @@ def test_help_names_every_map_and_the_one_that_is_drawn_by_default(
     told = " ".join(capsys.readouterr().out.split())
     assert f"(default: {methods.DEFAULT}" in told
     for name in methods.METHODS:
+        assert name in told
+    assert f"(default: {arguments.DEFAULT_SCORE})" in told
+    assert f"at most {arguments.FITTED_TO:,} training images" in told
+    for name in (*arguments.SCORES, arguments.WITH_CURVATURE):
         assert name in told
 
 

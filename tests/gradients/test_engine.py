@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa import GradDotScore
-from captum_tfa.gradients import engine
+from captum_tfa.gradients import memory
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_passes_of_a_few_examples_give_what_one_pass_gives(
         lambda image: sizes.append(len(image)) or nn.Sequential.forward(model, image),
     )
     at_once = score.against(train, labels, tests), score.of_itself(train, labels)
-    monkeypatch.setattr(engine, "_BYTES_OF_A_PASS", 0)
+    monkeypatch.setattr(memory, "_BYTES_WITHOUT_GRAPH_ON_CPU", 0)
     in_parts = score.against(train, labels, tests), score.of_itself(train, labels)
     assert sizes == [11, 11, 4, 4, 3, 4, 4, 3]
     torch.testing.assert_close(in_parts, at_once)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from captum_tfa import GradCosScore, GradDotScore
-from tests.oracle import EXACT, NETS, SlowScore, assert_exact, relative_error
+from tests.oracle import EXACT, NETS, SlowScore, assert_exact, cos, dot, relative_error
 
 LABELS = torch.tensor([0, 3, 1])
 TEST_LABELS = torch.tensor([1, 3, 4])
@@ -23,7 +23,7 @@ def test_score_and_map_equal_double_backward_oracle(name: str, cosine: bool) -> 
     case = NETS[name]
     model = case.model()
     score = (GradCosScore if cosine else GradDotScore)(model, output_fn=case.output_fn)
-    slow = SlowScore(model, cosine=cosine, output_fn=case.output_fn)
+    slow = SlowScore(model, formula=cos if cosine else dot, output_fn=case.output_fn)
     assert_exact(score, slow, case.inputs(3), case.inputs(3, seed=2), TEST_LABELS, LABELS)
 
 
@@ -37,7 +37,7 @@ def test_ranking_equals_double_backward_oracle(name: str) -> None:
         (GradCosScore(model, output_fn=case.output_fn), True),
         (GradDotScore(model, output_fn=case.output_fn), False),
     ):
-        slow = SlowScore(model, cosine=cosine, output_fn=case.output_fn)
+        slow = SlowScore(model, formula=cos if cosine else dot, output_fn=case.output_fn)
         columns = [
             slow(train, tuple(part[[query]] for part in test), TEST_LABELS[[query]], LABELS)
             for query in range(2)

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from captum_tfa import GradCosScore, GradDotScore
 from captum_tfa.gradients.selection import choose
-from tests.oracle import EXACT, NETS, SlowScore, assert_exact, relative_error
+from tests.oracle import EXACT, NETS, SlowScore, assert_exact, cos, dot, relative_error
 
 
 def _net() -> nn.Sequential:
@@ -47,7 +47,7 @@ def test_chosen_parameters_alone_count(name: str) -> None:
     images = torch.randn(3, 6, 4, 4, dtype=torch.float64)
     test, labels = torch.randn(1, 6, 4, 4, dtype=torch.float64), torch.tensor([0, 1, 2])
     for kind, cosine in ((GradCosScore, True), (GradDotScore, False)):
-        slow = SlowScore(net, cosine=cosine, parameters=expected.__contains__)
+        slow = SlowScore(net, formula=cos if cosine else dot, parameters=expected.__contains__)
         score = kind(net, parameters=choice(net))
         assert_exact(score, slow, images, test, labels[:1], labels)
         gradients = slow.gradient((test,), labels[:1])

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_tfa import GradCosScore, ScoreInfluence
 from captum_tfa.scores import Score
 from tests.influence.tiny_sets import TEST_LABELS, TESTS, linear_and_conv, training_set
-from tests.oracle import EXACT, SlowScore, relative_error
+from tests.oracle import EXACT, SlowScore, cos, dot, relative_error
 
 
 def slow_ranking(
@@ -27,7 +27,7 @@ def slow_ranking(
 def ranking_of(score_class: type[Score], **rest: Any) -> tuple[ScoreInfluence, SlowScore]:
     """A ranking of the training set, and the slow score of the same model."""
     model = linear_and_conv()
-    slow = SlowScore(model, cosine=score_class is GradCosScore)
+    slow = SlowScore(model, formula=cos if score_class is GradCosScore else dot)
     return ScoreInfluence(score_class(model), training_set(), **rest), slow
 
 

@@ -28,7 +28,7 @@ from tests.influence.tiny_sets import (
     linear_and_conv,
     training_set,
 )
-from tests.oracle import NETS, SlowScore
+from tests.oracle import NETS, SlowScore, dot
 
 SCORES = pytest.mark.parametrize("score_class", [GradCosScore, GradDotScore])
 
@@ -161,7 +161,7 @@ def test_one_hard_example_among_fitted_ones_does_not_spoil_later_rankings() -> N
     examples = TensorDataset(train, labels)
     influence = ScoreInfluence(GradDotScore(model, loss), examples, batch_size=4)
     test_side = test, torch.zeros(1, 5).double()
-    slow = SlowScore(model, loss, cosine=False)
+    slow = SlowScore(model, loss, formula=dot)
     assert_same(influence.influence(test_side), slow_ranking(slow, train, labels, *test_side))
 
 

@@ -12,6 +12,7 @@ from captum_tfa.metrics.controls import (
     contiguous_random,
     own_label_grad_cam,
     own_label_gradient,
+    own_label_occlusion,
     random_saliency,
 )
 from captum_tfa.metrics.masking import top_mask
@@ -125,6 +126,23 @@ def test_grad_cam_is_captums_brought_to_the_size_of_the_image() -> None:
     assert (found >= 0).all()
 
 
+def test_own_label_occlusion_is_what_the_logit_loses_under_each_window() -> None:
+    net, (images, labels, _, _) = tiny_net(), tiny_pairs()
+    found = own_label_occlusion(net, images, labels, 0.3)  # windows of 2 pixels, moved by 1
+    lost, covers = torch.zeros(6, 8, 8).double(), torch.zeros(8, 8).double()
+    with torch.no_grad():
+        whole = net(images)[torch.arange(6), labels]
+        for row in range(7):
+            for column in range(7):
+                window = (..., slice(row, row + 2), slice(column, column + 2))
+                covered = images.clone()
+                covered[window] = 0.3
+                change = whole - net(covered)[torch.arange(6), labels]
+                lost[window] += change.view(6, 1, 1)
+                covers[window] += 1
+    torch.testing.assert_close(found.double(), lost / covers, rtol=1e-5, atol=1e-6)
+
+
 def test_more_images_than_one_pass_takes() -> None:
     net, (images, labels, _, _) = tiny_net(), tiny_pairs()
     many = own_label_grad_cam(net, net[0], images.repeat(13, 1, 1, 1), labels.repeat(13))
@@ -153,9 +171,9 @@ def test_bad_arguments_are_named() -> None:
     net, (images, labels, _, _) = tiny_net(), tiny_pairs()
     with pytest.raises(ValueError, match="labels have the shape"):
         own_label_gradient(net, images, labels[:2])
-    with pytest.raises(ValueError, match="nt_samples is 0"):
+    with pytest.raises(ValueError, match="0 noisy copies"):
         own_label_gradient(net, images, labels, nt_samples=0)
-    with pytest.raises(ValueError, match="noise_level -1"):
+    with pytest.raises(ValueError, match="noise_level is -1"):
         own_label_gradient(net, images, labels, noise_level=-1)
     with pytest.raises(ValueError, match=r"give \[B, C, H, W\]"):
         own_label_grad_cam(net, net[0], images[0], labels)

@@ -14,6 +14,7 @@ from captum_tfa.demo import SmallCNN
 from captum_tfa.metrics.convergence import NoiseGrid, noise_grid
 
 IMAGE = torch.randn(1, 3, 8, 8, generator=torch.Generator().manual_seed(7))
+RANGE = float(IMAGE.max() - IMAGE.min())  # what a noise level is a part of
 
 
 def itself(copies: Tensor) -> Tensor:
@@ -23,7 +24,9 @@ def itself(copies: Tensor) -> Tensor:
 
 def test_error_of_a_known_map_is_its_closed_form() -> None:
     values, stdevs = IMAGE.numel(), [0.0, 0.5, 2.0]
-    grid = noise_grid(itself, IMAGE, stdevs, [10, 100, 1000])
+    levels = [stdev / RANGE for stdev in stdevs]
+    grid = noise_grid(itself, IMAGE, levels, [10, 100, 1000])
+    torch.testing.assert_close(grid.levels, torch.tensor(levels).double())
     true_length = float((IMAGE**2).sum())
     for level, stdev in enumerate(stdevs):
         assert float(grid.variances[level].sum()) == pytest.approx(values * stdev**2, rel=0.02)
@@ -40,7 +43,8 @@ def test_error_of_a_known_map_is_its_closed_form() -> None:
 
 def test_the_cosine_to_the_true_map_is_what_the_error_says() -> None:
     image = torch.randn(1, 3, 32, 32)  # many values, so that chance moves the cosine little
-    grid = noise_grid(itself, image, [3.0], [4, 400], seed=1)  # seed 0 has made the image
+    level = 3 / float(image.max() - image.min())
+    grid = noise_grid(itself, image, [level], [4, 400], seed=1)  # seed 0 has made the image
     for row in range(2):
         cosine = torch.cosine_similarity(grid.maps[0, row].flatten(), image.flatten(), dim=0)
         expected = 1 / math.sqrt(1 + float(grid.relative_error()[0, row]) ** 2)
@@ -48,7 +52,7 @@ def test_the_cosine_to_the_true_map_is_what_the_error_says() -> None:
 
 
 def test_pure_noise_does_not_look_half_known() -> None:
-    grid = noise_grid(itself, torch.zeros(1, 3, 8, 8), [1.0], [50])
+    grid = noise_grid(lambda copies: copies - IMAGE, IMAGE, [1.0], [50])
     assert float(grid.relative_error()[0, 0]) > 1.5
 
 
@@ -86,10 +90,14 @@ def test_means_and_spread_do_not_depend_on_batches(batch_size: int, counts: set[
 
 
 def test_levels_share_their_noise_and_seeds_differ() -> None:
-    grid = noise_grid(itself, torch.zeros(1, 3, 8, 8), [1.0, 2.0], [3])
-    torch.testing.assert_close(2 * grid.maps[0], grid.maps[1])
+
+    def noise(copies: Tensor) -> Tensor:
+        return copies - IMAGE
+
+    grid = noise_grid(noise, IMAGE, [1.0, 2.0], [3])
+    torch.testing.assert_close(2 * grid.maps[0], grid.maps[1], rtol=1e-4, atol=1e-6)
     state = torch.get_rng_state()
-    again = noise_grid(itself, torch.zeros(1, 3, 8, 8), [1.0], [3], seed=1)
+    again = noise_grid(noise, IMAGE, [1.0], [3], seed=1)
     assert torch.equal(state, torch.get_rng_state())
     assert not torch.equal(grid.maps[0], again.maps[0])
 
@@ -103,7 +111,8 @@ def test_many_copies_agree_with_captums_noise_tunnel() -> None:
         found: Tensor = tfa.attribute(copies, target=label, additional_forward_args=(test, label))
         return found
 
-    grid = noise_grid(attribute, image, [0.5], [200])
+    level = 0.5 / float(image.max() - image.min())
+    grid = noise_grid(attribute, image, [level], [200])
     captums = NoiseTunnel(tfa).attribute(
         image,
         nt_type="smoothgrad",
@@ -121,8 +130,8 @@ def test_many_copies_agree_with_captums_noise_tunnel() -> None:
     ("change", "message"),
     [
         ({"image": torch.zeros(3, 8, 8)}, r"it must be \[1, C, H, W\]"),
-        ({"stdevs": []}, "at least one, none below 0"),
-        ({"stdevs": [-0.1]}, "at least one, none below 0"),
+        ({"noise_levels": []}, "at least one, none below 0"),
+        ({"noise_levels": [-0.1]}, "at least one, none below 0"),
         ({"counts": []}, "give numbers that rise"),
         ({"counts": [1]}, "the last at least 2"),
         ({"counts": [5, 5]}, "give numbers that rise"),
@@ -132,7 +141,7 @@ def test_many_copies_agree_with_captums_noise_tunnel() -> None:
     ],
 )
 def test_bad_arguments_are_named(change: dict[str, object], message: str) -> None:
-    arguments = {"attribute": itself, "image": IMAGE, "stdevs": [0.1], "counts": [2]} | change
+    arguments = {"attribute": itself, "image": IMAGE, "noise_levels": [0.1], "counts": [2]} | change
     with pytest.raises(ValueError, match=message):
         noise_grid(**arguments)  # type: ignore[arg-type]
 

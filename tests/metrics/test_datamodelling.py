@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from captum_tfa.metrics.datamodelling import linear_datamodelling_score
 from captum_tfa.metrics.similarity import spearman
-from captum_tfa.metrics.subsets import Retrained, left_out, random_subsets, retrain_subsets
+from captum_tfa.metrics.subsets import Retrained, leave_groups_out, random_subsets, retrain_subsets
 from tests.metrics.trainings import COUNT, QUERIES, additive, numbered, what_it_says
 
 PARTS = torch.randn(QUERIES, COUNT, generator=torch.Generator().manual_seed(0)).double()
@@ -70,7 +70,7 @@ def test_seeds_of_a_subset_are_averaged_first() -> None:
 
 @pytest.mark.parametrize("shift", [0.0, 5.0, -5.0])
 def test_leaving_out_is_ranked_whatever_all_scores_have_in_common(shift: float) -> None:
-    members = left_out(COUNT, torch.arange(COUNT).split(1))
+    members = leave_groups_out(COUNT, torch.arange(COUNT).split(1))
     outputs = members.double() @ PARTS.T
     retrained = Retrained(members, torch.zeros(len(members)), outputs)
     found = linear_datamodelling_score(PARTS + shift, retrained)

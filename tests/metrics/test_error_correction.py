@@ -14,13 +14,13 @@ from captum_tfa.metrics.error_correction import (
     Blanked,
     Correction,
     as_many_at_random,
-    compare,
-    correction,
+    compare_corrections,
+    count_corrections,
     error_correction,
     most_opposed,
-    precision,
     right_answers,
-    without,
+    share_mislabelled,
+    without_examples,
 )
 
 
@@ -51,7 +51,7 @@ TEST = TensorDataset(
 def test_planted_wrong_labels_are_the_only_opponents() -> None:
     score = GradCosScore(by_class_means(TRAIN))
     found = most_opposed(score, TRAIN, *TEST.tensors, n=5)
-    assert precision(found.indices, MISLABELLED) == 1.0
+    assert share_mislabelled(found.indices, MISLABELLED) == 1.0
     torch.testing.assert_close(found.scores, -torch.ones(5).double())
     everything = most_opposed(score, TRAIN, *TEST.tensors, n=17)
     torch.testing.assert_close(everything.scores[5:], torch.ones(12).double())
@@ -88,7 +88,10 @@ def test_without_them_all_answers_are_mended_and_without_others_none() -> None:
     innocent = (~MISLABELLED).nonzero().flatten()[:5]
     found = error_correction(
         model,
-        {"opponents": without(TRAIN, opponents), "innocent": without(TRAIN, innocent)},
+        {
+            "opponents": without_examples(TRAIN, opponents),
+            "innocent": without_examples(TRAIN, innocent),
+        },
         by_class_means,
         {"asked": TEST},
     )
@@ -97,7 +100,7 @@ def test_without_them_all_answers_are_mended_and_without_others_none() -> None:
 
 
 def test_a_model_that_does_worse_has_broken_answers() -> None:
-    clean = without(TRAIN, MISLABELLED.nonzero().flatten())
+    clean = without_examples(TRAIN, MISLABELLED.nonzero().flatten())
     found = error_correction(
         by_class_means(clean), {"noisy": TRAIN}, by_class_means, {"here": TEST, "there": TEST}
     )
@@ -107,7 +110,7 @@ def test_a_model_that_does_worse_has_broken_answers() -> None:
 def test_answers_are_counted_by_what_became_of_them() -> None:
     before = torch.tensor([True, True, True, False, False])
     after = torch.tensor([True, False, True, True, False])
-    assert correction(before, after) == Correction(mended=1, broken=1, accuracy=0.6)
+    assert count_corrections(before, after) == Correction(mended=1, broken=1, accuracy=0.6)
 
 
 def test_right_answers_do_not_depend_on_the_batch() -> None:
@@ -138,7 +141,7 @@ def test_every_example_may_be_drawn() -> None:
 
 
 def test_what_is_left_keeps_its_order() -> None:
-    left = without(TensorDataset(torch.arange(6)), torch.tensor([4, 0]))
+    left = without_examples(TensorDataset(torch.arange(6)), torch.tensor([4, 0]))
     assert [int(value) for (value,) in left] == [1, 2, 3, 5]
 
 
@@ -175,7 +178,7 @@ def test_blanking_the_planted_feature_mends_too() -> None:
 def test_seeds_are_compared_in_pairs() -> None:
     treated = [Correction(5, 1, 0.9), Correction(7, 1, 0.8), Correction(6, 4, 0.7)]
     control = [Correction(3, 2, 0.8), Correction(3, 2, 0.8), Correction(3, 2, 0.8)]
-    found = compare(treated, control)
+    found = compare_corrections(treated, control)
     assert found.mended.mean == pytest.approx(3)
     half = 1.959964 * 1.0 / 3**0.5  # the deviation of 2, 4, 3 is 1
     assert (found.mended.low, found.mended.high) == pytest.approx((3 - half, 3 + half))
@@ -215,11 +218,11 @@ def test_seeds_are_compared_in_pairs() -> None:
             "8 labels for 9 training examples",
         ),
         (lambda: as_many_at_random(torch.arange(3), 2), "got 3 indices and 2 labels for 2"),
-        (lambda: correction(torch.ones(3) > 0, torch.ones(2) > 0), "right_answers"),
-        (lambda: correction(torch.ones(2), torch.ones(2) > 0), "right_answers"),
-        (lambda: precision(torch.tensor([]).long(), MISLABELLED), "got 0 indices"),
-        (lambda: precision(torch.tensor([1]), MISLABELLED.int()), "torch.int32"),
-        (lambda: compare([Correction(1, 1, 1.0)], []), r"treated has the shape \[1\]"),
+        (lambda: count_corrections(torch.ones(3) > 0, torch.ones(2) > 0), "right_answers"),
+        (lambda: count_corrections(torch.ones(2), torch.ones(2) > 0), "right_answers"),
+        (lambda: share_mislabelled(torch.tensor([]).long(), MISLABELLED), "got 0 indices"),
+        (lambda: share_mislabelled(torch.tensor([1]), MISLABELLED.int()), "torch.int32"),
+        (lambda: compare_corrections([Correction(1, 1, 1.0)], []), r"treated has the shape \[1\]"),
         (
             lambda: error_correction(
                 by_class_means(TRAIN), {"x": TRAIN}, lambda _: nn.Linear(1, 2), {"": TEST}

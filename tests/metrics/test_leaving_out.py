@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from captum_tfa.metrics.datamodelling import linear_datamodelling_score
 from captum_tfa.metrics.leaving_out import leaving_out
-from captum_tfa.metrics.subsets import Retrained, left_out, retrain_subsets
+from captum_tfa.metrics.subsets import Retrained, leave_groups_out, retrain_subsets
 
 DAMPING = 0.3
 X = torch.randn(15, 4, generator=torch.Generator().manual_seed(0)).double()
@@ -44,7 +44,7 @@ def exact() -> Tensor:
 
 
 def test_leaving_one_out_of_a_ridge_regression_is_its_closed_form(tmp_path: Path) -> None:
-    members = left_out(15, torch.arange(15).split(1))
+    members = leave_groups_out(15, torch.arange(15).split(1))
     retrained = retrain_subsets(ridge, TensorDataset(X, Y), members, predictions, tmp_path)
     found = leaving_out(retrained)
     index = found.groups.int().argmax(1)
@@ -55,7 +55,7 @@ def test_leaving_one_out_of_a_ridge_regression_is_its_closed_form(tmp_path: Path
 
 def test_leaving_a_group_out_is_training_without_it(tmp_path: Path) -> None:
     groups = [torch.tensor([0, 3, 7]), torch.tensor([1])]
-    members = left_out(15, groups)
+    members = leave_groups_out(15, groups)
     found = leaving_out(retrain_subsets(ridge, TensorDataset(X, Y), members, predictions, tmp_path))
     everything = predictions(ridge(TensorDataset(X, Y), 0))
     for group, effect in zip(found.groups, found.effects, strict=True):
@@ -64,7 +64,7 @@ def test_leaving_a_group_out_is_training_without_it(tmp_path: Path) -> None:
 
 
 def test_seeds_are_compared_with_themselves() -> None:
-    members = left_out(3, [torch.tensor([0])]).repeat_interleave(3, 0)
+    members = leave_groups_out(3, [torch.tensor([0])]).repeat_interleave(3, 0)
     outputs = torch.tensor([[1.0], [10.0], [100.0], [0.0], [8.0], [97.0]])
     found = leaving_out(Retrained(members, torch.tensor([0, 1, 2] * 2), outputs))
     assert found.effects.tolist() == [[2.0]]  # of 1, 2, 3
@@ -73,7 +73,7 @@ def test_seeds_are_compared_with_themselves() -> None:
 
 
 def test_what_is_there_already_makes_a_table() -> None:
-    members = left_out(3, [torch.tensor([0]), torch.tensor([1])])
+    members = leave_groups_out(3, [torch.tensor([0]), torch.tensor([1])])
     rows = members[[0, 1, 2, 1]]  # seed 1 has no model of everything yet
     outputs = torch.tensor([[1.0], [0.0], [3.0], [9.0]])
     found = leaving_out(Retrained(rows, torch.tensor([0, 0, 0, 1]), outputs))
@@ -83,6 +83,8 @@ def test_what_is_there_already_makes_a_table() -> None:
 
 
 def test_without_a_model_of_everything_there_is_no_effect() -> None:
-    retrained = Retrained(left_out(3, [torch.tensor([0])])[1:], torch.zeros(1), torch.ones(1, 2))
+    retrained = Retrained(
+        leave_groups_out(3, [torch.tensor([0])])[1:], torch.zeros(1), torch.ones(1, 2)
+    )
     with pytest.raises(ValueError, match="0 of 1 models were trained on everything"):
         leaving_out(retrained)

@@ -11,7 +11,7 @@ from captum_tfa.metrics.controls import centre_weighted, random_saliency
 from captum_tfa.metrics.masked_influence import MaskedInfluence, masked_influence
 from captum_tfa.metrics.perturbation import (
     PerturbationTest,
-    area,
+    area_under_curve,
     deletion_test,
     insertion_test,
 )
@@ -130,12 +130,12 @@ def test_the_seed_decides_on_the_random_control() -> None:
 def test_the_area_is_that_of_trapezoids_over_the_width() -> None:
     values = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 4.0]])
     # widths 0.2 and 0.3: (2 · 0.2 + 2.5 · 0.3) / 0.5 and (0 + 2 · 0.3) / 0.5
-    torch.testing.assert_close(area((0.1, 0.3, 0.6), values), torch.tensor([2.3, 1.2]))
+    torch.testing.assert_close(area_under_curve((0.1, 0.3, 0.6), values), torch.tensor([2.3, 1.2]))
 
 
 def test_the_area_of_a_level_line_is_its_height() -> None:
     torch.testing.assert_close(
-        area((0.1, 0.2, 0.7), torch.full((3, 5), 0.4)), torch.full((5,), 0.4)
+        area_under_curve((0.1, 0.2, 0.7), torch.full((3, 5), 0.4)), torch.full((5,), 0.4)
     )
 
 
@@ -144,7 +144,7 @@ def test_an_area_needs_two_fractions() -> None:
     with pytest.raises(ValueError, match="at least 2 fractions"):
         found.score_area()
     with pytest.raises(ValueError, match="2 fractions and 3 rows"):
-        area((0.1, 0.2), torch.zeros(3, 4))
+        area_under_curve((0.1, 0.2), torch.zeros(3, 4))
 
 
 def test_sides_that_do_not_belong_together_are_refused() -> None:

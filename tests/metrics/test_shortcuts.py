@@ -7,7 +7,12 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from captum_tfa.metrics.shortcuts import corner_square, paint, patch_attribution, some_of_class
+from captum_tfa.metrics.shortcuts import (
+    corner_square,
+    paint_region,
+    patch_attribution,
+    some_of_class,
+)
 
 RED = torch.tensor([255, 0, 0])
 
@@ -48,7 +53,7 @@ def test_only_the_region_of_the_chosen_images_is_painted() -> None:
     images = torch.randint(1, 255, (3, 3, 5, 5), dtype=torch.uint8)
     before = images.clone()
     region = corner_square(5, 5, 2)
-    painted = paint(images, torch.tensor([False, True, False]), region, RED)
+    painted = paint_region(images, torch.tensor([False, True, False]), region, RED)
     assert painted.dtype == torch.uint8
     assert torch.equal(images, before)
     assert torch.equal(painted[[0, 2]], images[[0, 2]])
@@ -71,9 +76,9 @@ def linear_case() -> tuple[nn.Module, Tensor, Tensor, Tensor, Tensor]:
     carries = torch.zeros(12, dtype=torch.bool)
     carries[[6, 8, 10]] = True
     colour = torch.ones(1)
-    images = paint(images, carries, SQUARE, colour)
+    images = paint_region(images, carries, SQUARE, colour)
     tests = 0.1 * torch.randn(2, 1, 5, 5, dtype=torch.double, generator=generator)
-    tests = paint(tests, torch.ones(2, dtype=torch.bool), SQUARE, colour)
+    tests = paint_region(tests, torch.ones(2, dtype=torch.bool), SQUARE, colour)
     return model, images, labels, tests, torch.tensor([1, 1])
 
 
@@ -132,23 +137,33 @@ def test_shares_are_those_of_each_saliency_for_each_pair() -> None:
         (lambda: some_of_class(torch.tensor([0, 2]), 1, 0.5), r"no label is 1.*\[0, 2\]"),
         (lambda: some_of_class(torch.tensor([0, 2]), 2, 1.5), "fraction is 1.5"),
         (
-            lambda: paint(torch.zeros(3, 4, 4), torch.ones(1) > 0, corner_square(4, 4, 1), RED),
+            lambda: paint_region(
+                torch.zeros(3, 4, 4), torch.ones(1) > 0, corner_square(4, 4, 1), RED
+            ),
             r"give \[N, C, H, W\]",
         ),
         (
-            lambda: paint(torch.zeros(2, 3, 4, 4), torch.ones(3) > 0, corner_square(4, 4, 1), RED),
+            lambda: paint_region(
+                torch.zeros(2, 3, 4, 4), torch.ones(3) > 0, corner_square(4, 4, 1), RED
+            ),
             r"which is .* must be boolean, \[2\]",
         ),
         (
-            lambda: paint(torch.zeros(2, 3, 4, 4), torch.ones(2), corner_square(4, 4, 1), RED),
+            lambda: paint_region(
+                torch.zeros(2, 3, 4, 4), torch.ones(2), corner_square(4, 4, 1), RED
+            ),
             r"which is torch.float32",
         ),
         (
-            lambda: paint(torch.zeros(2, 3, 4, 4), torch.ones(2) > 0, corner_square(5, 5, 1), RED),
+            lambda: paint_region(
+                torch.zeros(2, 3, 4, 4), torch.ones(2) > 0, corner_square(5, 5, 1), RED
+            ),
             r"region .* must be boolean, \[4, 4\]",
         ),
         (
-            lambda: paint(torch.zeros(2, 1, 4, 4), torch.ones(2) > 0, corner_square(4, 4, 1), RED),
+            lambda: paint_region(
+                torch.zeros(2, 1, 4, 4), torch.ones(2) > 0, corner_square(4, 4, 1), RED
+            ),
             r"colour .* must be \[1\]",
         ),
     ],

@@ -13,7 +13,7 @@ from torch.utils.data import Subset
 
 from captum_tfa.metrics.subsets import (
     Retrained,
-    left_out,
+    leave_groups_out,
     random_subsets,
     read_retrained,
     retrain_subsets,
@@ -46,13 +46,13 @@ def test_every_example_is_as_likely() -> None:
 
 
 def test_left_out_are_the_groups() -> None:
-    members = left_out(5, [torch.tensor([1]), torch.tensor([0, 4])])
+    members = leave_groups_out(5, [torch.tensor([1]), torch.tensor([0, 4])])
     assert members.tolist() == [
         [True] * 5,
         [True, False, True, True, True],
         [False, True, True, True, False],
     ]
-    assert torch.equal(~left_out(3, torch.arange(3).split(1))[1:], torch.eye(3).bool())
+    assert torch.equal(~leave_groups_out(3, torch.arange(3).split(1))[1:], torch.eye(3).bool())
 
 
 def test_each_model_is_trained_on_its_members(tmp_path: Path) -> None:
@@ -132,10 +132,10 @@ def test_other_settings_are_refused(tmp_path: Path) -> None:
     ("call", "message"),
     [
         (lambda: random_subsets(5, 0), "0 subsets"),
-        (lambda: left_out(3, []), "0 groups"),
-        (lambda: left_out(3, [torch.tensor([3])]), "lie in 0 to 2"),
-        (lambda: left_out(3, [torch.tensor([-1])]), "lie in 0 to 2"),
-        (lambda: left_out(2, [torch.tensor([0, 1])]), "some examples but not all"),
+        (lambda: leave_groups_out(3, []), "0 groups"),
+        (lambda: leave_groups_out(3, [torch.tensor([3])]), "lie in 0 to 2"),
+        (lambda: leave_groups_out(3, [torch.tensor([-1])]), "lie in 0 to 2"),
+        (lambda: leave_groups_out(2, [torch.tensor([0, 1])]), "some examples but not all"),
         (
             lambda: retrain_subsets(
                 additive(PARTS), numbered(), HALVES[:, 1:], what_it_says, "never"

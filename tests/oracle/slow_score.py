@@ -19,17 +19,30 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from tests.oracle.batch_norm import decomposed_batch_norm
 
 Inputs = Tensor | tuple[Tensor, ...]
+Formula = Callable[[Tensor, Tensor], Tensor]
+"""From a training and a test example's gradients, flat ``[P]``, to their score."""
+
+
+def dot(train: Tensor, test: Tensor) -> Tensor:
+    """Grad-dot."""
+    return (train * test).sum()
+
+
+def cos(train: Tensor, test: Tensor) -> Tensor:
+    """Grad-cos."""
+    return dot(train, test) / (dot(train, train).sqrt() * dot(test, test).sqrt())
+
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class SlowScore(nn.Module):
-    """Grad-cos (``cosine=True``) or grad-dot of training and test examples, ``[B]``.
+    """A score of training and test examples, ``[B]``.
 
     Args:
         model: the model, in evaluation mode.
         loss_fn: gives losses of a batch of one, which are summed; ``None``: cross-entropy.
-        cosine: whether the inner product is divided by both norms.
+        formula: what a score is of two gradients; a new score's oracle is this one line.
         parameters: a predicate on the names of the parameters that count; ``None``: all.
         output_fn: picks the output out of what the model returns.
     """
@@ -38,12 +51,12 @@ class SlowScore(nn.Module):
         self,
         model: nn.Module,
         loss_fn: Callable[[Any, Any], Tensor] | None = None,
-        cosine: bool = True,
+        formula: Formula = cos,
         parameters: Callable[[str], bool] | None = None,
         output_fn: Callable[[Any], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        self.model, self.loss_fn, self.cosine = model, loss_fn, cosine
+        self.model, self.loss_fn, self.formula = model, loss_fn, formula
         self.parameters_that_count, self.output_fn = parameters, output_fn
 
     def forward(
@@ -65,7 +78,7 @@ class SlowScore(nn.Module):
                         of_test = self.gradient(_row(test, row), _label(test_target, row))
                     of_test = [gradient.detach() for gradient in of_test]
                 of_train = self.gradient(_row(train, row), _label(train_target, row))
-                scores.append(self._score(of_train, of_test))
+                scores.append(self.formula(_flat(of_train), _flat(of_test)))
         return torch.stack(scores)
 
     def gradient(self, one: tuple[Tensor, ...], label: Tensor | None) -> list[Tensor]:
@@ -90,13 +103,6 @@ class SlowScore(nn.Module):
                 loss, chosen, create_graph=True, allow_unused=True, materialize_grads=True
             )
         )
-
-    def _score(self, of_train: list[Tensor], of_test: list[Tensor]) -> Tensor:
-        inner = _inner(of_train, of_test)
-        if not self.cosine:
-            return inner
-        train_norm, test_norm = _inner(of_train, of_train).sqrt(), _inner(of_test, of_test).sqrt()
-        return inner / (train_norm * test_norm)
 
 
 def slow_map(
@@ -168,5 +174,5 @@ def _label(target: Tensor | int | None, row: int) -> Tensor | None:
     return target[[row if len(target) > 1 else 0]]
 
 
-def _inner(left: list[Tensor], right: list[Tensor]) -> Tensor:
-    return torch.stack([(a * b).sum() for a, b in zip(left, right, strict=True)]).sum()
+def _flat(gradients: list[Tensor]) -> Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients])

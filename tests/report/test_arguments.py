@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
-from captum_tfa import GradCosScore
+from captum_tfa import InfluenceScore
+from captum_tfa.curvature import fit_curvature
 from captum_tfa.report import arguments, explain
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
@@ -229,7 +230,8 @@ def test_one_logit_is_a_model_of_two_classes(squeezed: bool) -> None:
     logit = float(model(image[None]).detach())
     assert found.predicted == int(logit > 0)
     assert found.confidence == pytest.approx(1 / (1 + np.exp(-abs(logit))), rel=1e-5)
-    score = GradCosScore(model, loss)
+    curvature = fit_curvature(model, TwoClasses(), loss_fn=loss, output_fn=pick)
+    score = InfluenceScore(model, curvature, loss_fn=loss)
     for example in (*found.proponents, *found.opponents):
         train, label = TwoClasses()[example.index]
         expected = score(train[None], image[None], torch.tensor([found.label]), label)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ def quick(**changes: Any) -> Explanation:
         "test_input": puzzling_picture(),
         "test_target": 1,
         "nt_samples": 2,
+        "score": "grad-cos",
         **changes,
     }
     return explain(**given)
@@ -63,6 +65,59 @@ def test_without_a_label_it_asks_about_the_prediction() -> None:
 def test_confidence_is_the_softmax_probability_of_the_prediction() -> None:
     probabilities = tiny_model()(puzzling_picture().unsqueeze(0)).softmax(dim=1).detach()
     assert quick().confidence == pytest.approx(float(probabilities.max()))
+
+
+def test_the_answers_are_the_most_probable_classes_best_first() -> None:
+    probabilities = tiny_model()(puzzling_picture().unsqueeze(0)).softmax(dim=1)[0].detach()
+    order = probabilities.argsort(descending=True).tolist()
+    answers = quick().answers
+    assert [answer.label for answer in answers] == order
+    assert [answer.name for answer in answers] == [["ant", "bee", "cat"][label] for label in order]
+    for answer in answers:
+        assert answer.probability == pytest.approx(float(probabilities[answer.label]))
+
+
+def test_of_many_classes_five_answers_are_told() -> None:
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.last = tiny_model(), nn.Linear(3, 9)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.last(self.inner(x))
+            return logits
+
+    answers = quick(model=Wide().eval()).answers
+    assert len(answers) == 5
+    assert answers[0].probability >= answers[4].probability
+    assert [answer.name for answer in answers if answer.label > 2] == [
+        str(answer.label) for answer in answers if answer.label > 2
+    ]
+
+
+def test_several_methods_give_the_maps_that_each_gives_alone() -> None:
+    both = quick(method=["occlusion", "gradient"], seed=3)
+    alone = {name: quick(method=name, seed=3) for name in ("occlusion", "gradient")}
+    assert both.method.name == "occlusion"
+    assert [method.name for method in both.more_methods] == ["gradient"]
+    assert both.settings["method"] == "occlusion,gradient"
+    for side in ("proponents", "opponents"):
+        for place, example in enumerate(getattr(both, side)):
+            maps = {method.name: maps for method, maps in both.maps(example).items()}
+            assert torch.equal(maps["occlusion"][0], example.map)
+            for name, (of_train, of_test) in maps.items():
+                expected = getattr(alone[name], side)[place]
+                assert torch.equal(of_train, expected.map)
+                assert torch.equal(of_test, expected.test_map)
+
+
+def test_it_tells_when_it_was_made_and_how_long_it_took() -> None:
+    before = datetime.now(timezone.utc).replace(microsecond=0)
+    found = quick()
+    assert found.made is not None
+    assert before <= datetime.fromisoformat(found.made) <= datetime.now(timezone.utc)
+    assert found.seconds is not None
+    assert 0 < found.seconds < 600
 
 
 def test_without_noise_a_map_is_the_plain_gradient_of_the_score() -> None:

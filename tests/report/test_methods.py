@@ -14,9 +14,9 @@ from captum.attr import (
 )
 from torch import Tensor
 
-from captum_tfa import GradCosScore, TrainingGradient, TrainingGradientXInput
+from captum_tfa import GradCosScore, GradDotScore, TrainingGradient, TrainingGradientXInput
 from captum_tfa.report import explain
-from captum_tfa.report.methods import DEFAULT, METHODS, OF_LAYER, choose
+from captum_tfa.report.methods import DEFAULT, METHODS, OF_LAYER, choose, choose_all
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
 COLOUR = TinyPictures().tensors[0].mean(dim=(0, 2, 3))  # of the twelve pictures, all that there are
@@ -27,7 +27,13 @@ class Side:
     """One end of the first proponent's influence: its map, and what Captum needs to draw it."""
 
     def __init__(self, of_test: bool, **changes: Any) -> None:
-        given: dict[str, Any] = {"nt_samples": 4, "noise_level": 0.0, "k": 1, **changes}
+        given: dict[str, Any] = {
+            "nt_samples": 4,
+            "noise_level": 0.0,
+            "k": 1,
+            "score": "grad-cos",
+            **changes,
+        }
         explanation = explain(tiny_model(), TinyPictures(), puzzling_picture(), 1, **given)
         example = explanation.proponents[0]
         picture, label = TinyPictures()[example.index]
@@ -68,6 +74,20 @@ def test_integrated_gradients_are_captums(of_test: bool) -> None:
         side.image, baselines=BASELINE, n_steps=4, method="riemann_middle", **side.arguments
     )
     assert torch.allclose(side.map, expected, atol=1e-6)
+
+
+@both_sides
+def test_with_norms_held_they_are_captums_of_the_inner_product(of_test: bool) -> None:
+    side = Side(of_test, method="integrated_gradients_norm_held")
+    product = GradDotScore(tiny_model())
+    with torch.no_grad():
+        value, inner = (
+            score(side.image, *side.other, side.label) for score in (side.score, product)
+        )
+    expected = IntegratedGradients(product).attribute(
+        side.image, baselines=BASELINE, n_steps=4, method="riemann_middle", **side.arguments
+    )
+    assert torch.allclose(side.map, value / inner * expected, atol=1e-6)
 
 
 def test_integrated_gradients_of_a_smooth_model_sum_to_the_change_of_the_score() -> None:
@@ -115,7 +135,9 @@ def test_noise_is_captums_noise_tunnel(
 
 
 @both_sides
-@pytest.mark.parametrize("name", ["integrated_gradients", "occlusion"])
+@pytest.mark.parametrize(
+    "name", ["integrated_gradients", "integrated_gradients_norm_held", "occlusion"]
+)
 def test_maps_that_compare_with_an_empty_image_take_no_noise(name: str, of_test: bool) -> None:
     plain = Side(of_test, method=name)
     assert torch.equal(plain.map, Side(of_test, method=name, noise_level=0.3).map)
@@ -130,7 +152,7 @@ def test_maps_depend_on_neither_k_nor_batch_sizes(name: str) -> None:
 
 def test_heat_of_a_signed_map_is_the_part_with_the_scores_own_sign() -> None:
     map = torch.tensor([[[3.0, -1.0, -1.0]], [[-1.0, -1.0, 1.0]]])
-    for name in ("gradient_x_input", "integrated_gradients", "occlusion"):
+    for name in set(METHODS) - {"gradient"}:
         assert METHODS[name].heat(map, 0.5).tolist() == [[2.0, 0.0, 0.0]]
         assert METHODS[name].heat(map, -0.5).tolist() == [[0.0, 2.0, 0.0]]
     for method in (METHODS["gradient"], OF_LAYER):
@@ -142,3 +164,21 @@ def test_heat_of_a_signed_map_is_the_part_with_the_scores_own_sign() -> None:
 def test_none_is_the_default_and_a_layer_has_its_gradient() -> None:
     assert choose(None, of_layer=False) is METHODS[DEFAULT]
     assert choose(None, of_layer=True) is choose("gradient", of_layer=True) is OF_LAYER
+
+
+@pytest.mark.parametrize("names", [[], ["gradient", "gradient"]])
+def test_several_methods_are_at_least_one_and_all_different(names: list[str]) -> None:
+    with pytest.raises(ValueError, match="several different ones of gradient, "):
+        choose_all(names, of_layer=False)
+
+
+def test_each_of_several_methods_must_be_known() -> None:
+    with pytest.raises(ValueError, match="method is 'magic'"):
+        choose_all(["gradient", "magic"], of_layer=False)
+    with pytest.raises(ValueError, match="layer is given"):
+        choose_all(["gradient", "occlusion"], of_layer=True)
+
+
+def test_one_name_or_none_is_one_method() -> None:
+    assert choose_all("gradient", of_layer=False) == (METHODS["gradient"],)
+    assert choose_all(None, of_layer=False) == (METHODS[DEFAULT],)

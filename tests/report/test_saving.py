@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from captum_tfa.report import saving
+from captum_tfa.report.explanation import Answer
+from captum_tfa.report.methods import METHODS
 from tests.report.tiny import explanation, training_example
 
-FILES = {"figure.png", "explanation.json", "maps.safetensors"}
+FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
 
 def names(folder: Path) -> set[str]:
@@ -51,6 +54,31 @@ def test_tensors_come_back_exactly(tmp_path: Path) -> None:
         expected = torch.stack([example.test_map for example in examples])
         assert torch.equal(tensors[f"{side}_test_maps"], expected)
     assert tensors["proponent_maps"].shape == (2, 3, 8, 8)
+
+
+def test_the_maps_of_further_methods_come_back_under_their_names(tmp_path: Path) -> None:
+    maps = torch.ones(3, 8, 8), torch.zeros(3, 8, 8)
+    examples = tuple(
+        replace(training_example(index, 0.5), more_maps={"gradient": maps}) for index in range(2)
+    )
+    given = explanation(
+        method=METHODS["occlusion"], more_methods=(METHODS["gradient"],), proponents=examples
+    )
+    given = replace(given, opponents=())
+    tensors = load_file(given.save(tmp_path / "why") / "maps.safetensors")
+    assert torch.equal(tensors["proponent_maps"], torch.stack([e.map for e in examples]))
+    assert torch.equal(tensors["proponent_maps.gradient"], torch.ones(2, 3, 8, 8))
+    assert torch.equal(tensors["proponent_test_maps.gradient"], torch.zeros(2, 3, 8, 8))
+    assert len(tensors["opponent_maps.gradient"]) == 0
+
+
+def test_the_answers_stand_in_the_json(tmp_path: Path) -> None:
+    given = explanation(answers=(Answer(1, "bee", 0.875), Answer(0, "ant", 0.125)))
+    told = json.loads((given.save(tmp_path / "why") / "explanation.json").read_text())
+    assert told["test"]["answers"] == [
+        {"label": 1, "label_name": "bee", "probability": 0.875},
+        {"label": 0, "label_name": "ant", "probability": 0.125},
+    ]
 
 
 def test_a_side_without_images_has_empty_tensors(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, GradDotScore, InfluenceScore, TrainingGradient
 from captum_tfa.curvature import fit_curvature
-from captum_tfa.report import explain
+from captum_tfa.report import arguments, explain
 from captum_tfa.scores import Score, TurnedRound
 from tests.report.test_arguments import refused
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
@@ -63,20 +63,66 @@ def test_any_score_ranks_and_is_mapped_on_both_sides(name: str) -> None:
         torch.testing.assert_close(one.test_map, expected_map, rtol=1e-3, atol=1e-6)
 
 
-def test_names_stand_for_scores_and_grad_cos_is_its_own_other_side() -> None:
-    given: dict[str, Any] = {
+def _given() -> dict[str, Any]:
+    return {
         "model": tiny_model(),
         "train_dataset": TinyPictures(),
         "test_input": puzzling_picture(),
         "k": 1,
-        "nt_samples": 1,
+        "nt_samples": 2,
     }
-    by_name, by_default = explain(**given, score="grad-cos"), explain(**given)
+
+
+def test_names_stand_for_scores_and_grad_cos_is_its_own_other_side() -> None:
+    given = _given()
+    by_name = explain(**given, score="grad-cos")
     own = explain(**given, score=GradCosScore(given["model"]))
-    for one in (by_name, own):
-        assert torch.equal(one.proponents[0].map, by_default.proponents[0].map)
-        assert torch.equal(one.proponents[0].test_map, by_default.proponents[0].test_map)
+    assert torch.equal(own.proponents[0].map, by_name.proponents[0].map)
+    assert torch.equal(own.proponents[0].test_map, by_name.proponents[0].test_map)
+    assert own.settings["curvature"] is None
     assert explain(**given, score="grad-dot").settings["score"] == "grad-dot"
+
+
+def test_by_default_it_is_the_cosine_with_curvature_and_the_path_with_the_norms_held() -> None:
+    given = _given()
+    by_default = explain(**given)
+    named = explain(**given, score="influence", method="integrated_gradients_norm_held")
+    assert by_default.settings == named.settings
+    assert by_default.settings["score"] == "influence (cos)"
+    assert by_default.settings["curvature"] == "ekfac, damping 0.1, sampled labels"
+    assert torch.equal(by_default.proponents[0].map, named.proponents[0].map)
+    assert torch.equal(by_default.proponents[0].test_map, named.proponents[0].test_map)
+
+
+def test_labels_are_the_datas_own_where_the_loss_does_not_say_how_to_draw_them() -> None:
+    given = _given()
+    smoothed = nn.CrossEntropyLoss(reduction="none", label_smoothing=0.1)
+    found = explain(**given, loss_fn=smoothed)
+    assert found.settings["curvature"] == "ekfac, damping 0.1, true labels"
+    curvature = fit_curvature(
+        given["model"], given["train_dataset"], labels="true", loss_fn=smoothed
+    )
+    score = InfluenceScore(given["model"], curvature, loss_fn=smoothed)
+    expected = explain(**given, score=score)
+    assert torch.equal(found.proponents[0].map, expected.proponents[0].map)
+
+
+def test_a_measure_is_no_loss_so_the_curvature_is_that_of_cross_entropy() -> None:
+    given = _given()
+    found = explain(**given, loss_fn="logit")
+    curvature = fit_curvature(given["model"], given["train_dataset"])
+    expected = explain(**given, score=InfluenceScore(given["model"], curvature, loss_fn="logit"))
+    assert found.settings == expected.settings
+    assert torch.equal(found.proponents[0].map, expected.proponents[0].map)
+
+
+def test_the_fit_is_bounded_for_large_training_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arguments, "FITTED_TO", 5)
+    given = _given()
+    curvature = fit_curvature(given["model"], given["train_dataset"], max_examples=5)
+    found = explain(**given)
+    expected = explain(**given, score=InfluenceScore(given["model"], curvature))
+    assert torch.equal(found.proponents[0].map, expected.proponents[0].map)
 
 
 def test_scores_that_do_not_fit_are_refused() -> None:

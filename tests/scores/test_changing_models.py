@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, GradDotScore
-from tests.oracle import CLASSES, EXACT, NETS, SlowScore, relative_error
+from tests.oracle import CLASSES, EXACT, NETS, SlowScore, dot, relative_error
 
 
 class Changeable(nn.Module):
@@ -155,7 +155,7 @@ def test_no_change_of_the_loss_goes_unseen(change: str) -> None:
     score = GradDotScore(model, loss)
     score(train, test, 1, 0)
     LOSS_CHANGES[change](loss)
-    expected = SlowScore(model, loss, cosine=False)(train, test, 1, 0)
+    expected = SlowScore(model, loss, formula=dot)(train, test, 1, 0)
     assert relative_error(score(train, test, 1, 0), expected) < EXACT
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -65,29 +65,21 @@ class Metric:
         }
 
 
-class SlowInfluence(nn.Module):
+DIVISORS: dict[str | None, Callable[[Tensor, Tensor, Tensor], Any]] = {
+    None: lambda g, u, inverse: 1,
+    "cos": lambda g, u, inverse: g.norm() * u.norm(),
+    "theta": lambda g, u, inverse: (g @ inverse).norm(),
+    "ell": lambda g, u, inverse: (g @ inverse @ g).sqrt(),
+}
+
+
+def slow_influence(model: nn.Module, metric: Metric, normalise: str | None) -> SlowScore:
     """The same score, one example at a time by plain double backward."""
-
-    def __init__(self, model: nn.Module, metric: Metric, normalise: str | None) -> None:
-        super().__init__()
-        self.slow, self.matrix, self.normalise = SlowScore(model), metric.matrix, normalise
-
-    def flat(self, image: Tensor, label: Tensor) -> Tensor:
-        return torch.cat([part.flatten() for part in self.slow.gradient((image,), label)])
-
-    def forward(self, train: Tensor, test: Tensor, test_label: Any, labels: Tensor) -> Tensor:
-        u = self.flat(test, torch.as_tensor(test_label).reshape(1)).detach() @ self.matrix
-        scores = []
-        for row in range(len(train)):
-            g = self.flat(train[[row]], labels[[row]])
-            divisor = {
-                None: torch.ones(()).double(),
-                "cos": g.norm() * u.norm(),
-                "theta": (g @ self.matrix).norm(),
-                "ell": (g @ self.matrix @ g).sqrt(),
-            }[self.normalise]
-            scores.append(g @ u / divisor)
-        return torch.stack(scores)
+    inverse, divisor = metric.matrix, DIVISORS[normalise]
+    return SlowScore(
+        model,
+        formula=lambda g, test: g @ (test @ inverse) / divisor(g, test @ inverse, inverse),
+    )
 
 
 def _images(count: int) -> Tensor:
@@ -101,7 +93,7 @@ KINDS = pytest.mark.parametrize("normalise", [None, "cos", "theta", "ell"])
 def test_scores_maps_and_rankings_equal_the_oracle(normalise: str | None) -> None:
     model = _net()
     metric, train, test = Metric(model), _images(4), _images(2)
-    score, slow = InfluenceScore(model, metric, normalise), SlowInfluence(model, metric, normalise)
+    score, slow = InfluenceScore(model, metric, normalise), slow_influence(model, metric, normalise)
     for query in range(2):
         leaf = train.clone().requires_grad_()
         expected = slow(leaf, test[[query]], TEST_LABELS[query], LABELS)
@@ -170,7 +162,7 @@ def test_ell_over_the_tests_own_norm_is_symmetric() -> None:
     model = _net()
     metric, one, other = Metric(model), _images(1), _images(1)
     ell = InfluenceScore(model, metric, "ell")
-    slow = SlowInfluence(model, metric, None)
+    slow = slow_influence(model, metric, None)
 
     def own(image: Tensor, label: int) -> Tensor:
         return slow(image, image, label, torch.tensor([label])).sqrt().detach()
@@ -240,7 +232,7 @@ def test_fitted_curvatures_stand_between_the_gradients(kind: Any, normalise: str
     metric.matrix = torch.cat([part.flatten(1) for part in curvature.solve(unit).values()], 1)
     score, slow = (
         InfluenceScore(model, curvature, normalise),
-        SlowInfluence(model, metric, normalise),
+        slow_influence(model, metric, normalise),
     )
     train, test = _images(4), _images(1)
     leaf = train.clone().requires_grad_()

@@ -12,7 +12,7 @@ from captum_tfa.curvature import fit_curvature
 from captum_tfa.scores import InnerProduct
 from tests.attr.comparing import assert_same
 from tests.attr.small_nets import LABELS, pictures, small_net
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, dot, slow_map
 
 TRAIN, TEST = pictures(3, 1), pictures(1, 2)
 
@@ -20,12 +20,12 @@ TRAIN, TEST = pictures(3, 1), pictures(1, 2)
 def test_of_grad_cos_it_is_grad_dot() -> None:
     model = small_net()
     given = InnerProduct(GradCosScore(model))(TRAIN, TEST, 1, LABELS)
-    assert_same(given, SlowScore(model, cosine=False)(TRAIN, TEST, 1, LABELS))
+    assert_same(given, SlowScore(model, formula=dot)(TRAIN, TEST, 1, LABELS))
     assert_same(given.detach(), GradDotScore(model)(TRAIN, TEST, 1, LABELS).detach())
 
 
 def test_with_one_over_the_norms_it_is_the_score_of_the_pair_and_its_map_holds_them() -> None:
-    model, slow = small_net(), SlowScore(small_net(), cosine=False)
+    model, slow = small_net(), SlowScore(small_net(), formula=dot)
     value = GradCosScore(model)(TRAIN[:1], TEST, 1, 0).item()
     inner = InnerProduct(GradCosScore(model))(TRAIN[:1], TEST, 1, 0).item()
     held = InnerProduct(GradCosScore(model), scale=value / inner)

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import TensorDataset
 
 from captum_tfa import GradCosScore, GradDotScore, ScoreInfluence, TrainingGradient
 from tests.oracle import EXACT, SlowScore, relative_error
@@ -93,3 +94,12 @@ def test_unknown_names_are_refused(argument: str) -> None:
     message = f"{argument} is a str; it must be callable or None, or one of the names 'logit', 'ma"
     with pytest.raises(TypeError, match=message):
         GradCosScore(_net(), **{argument: "logits"})  # type: ignore[arg-type]
+
+
+def test_an_example_is_measured_otherwise_for_itself_too() -> None:
+    model, images = _net(), torch.randn(11, 5, dtype=torch.float64)
+    labels = torch.arange(11) % 3
+    for score in (GradCosScore(model, measure_fn="logit"), GradDotScore(model, measure_fn="logit")):
+        itself = ScoreInfluence(score, TensorDataset(images, labels)).self_influence()
+        right = score(images, images, labels, labels).detach()
+        assert relative_error(itself, right) < EXACT

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa import GradCosScore
-from captum_tfa.scores.pairing import as_labels, as_tensors, distinct, label_rows, matched
+from captum_tfa.scores.pairing import as_labels, as_tensors, label_rows, matched
 from tests.oracle import NETS
 
 case = NETS["small cnn"]
@@ -111,28 +111,6 @@ def test_matched_repeats_one_row_without_copying() -> None:
     assert matched(four, 4, "it") is four
     with pytest.raises(ValueError, match="it has 6 rows for 4"):
         matched(torch.randn(6, 2), 4, "it")
-
-
-def test_distinct_tells_rows_apart_by_everything_in_them() -> None:
-    images = torch.tensor([[1.0, 2.0], [1.0, 2.0], [2.0, 1.0], [1.0, 2.0], [2.0, 1.0]])
-    labels = torch.tensor([0, 0, 0, 1, 0])
-    first, rows, contents = distinct([images, labels])
-    assert first == [0, 2, 3]
-    assert rows == [0, 0, 1, 2, 1]
-    assert len(set(contents)) == 3
-    first, rows, _ = distinct([images])
-    assert (first, rows) == ([0, 2], [0, 0, 1, 0, 1])
-    # One dtype's bytes are another number in another dtype.
-    as_ints = images.view(torch.int32)
-    assert distinct([images])[2] != distinct([as_ints])[2]
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16, torch.bool])
-def test_distinct_takes_every_dtype_and_expanded_rows(dtype: torch.dtype) -> None:
-    row = torch.tensor([[1, 0, 1]]).to(dtype)
-    assert distinct([row.expand(5, -1)])[:2] == ([0], [0] * 5)
-    assert distinct([row.repeat(3, 1), torch.arange(3)])[:2] == ([0, 1, 2], [0, 1, 2])
-    assert distinct([row.expand(3, -1), torch.tensor([1, 1, 2])])[:2] == ([0, 2], [0, 0, 1])
 
 
 def test_label_rows_of_no_labels_are_none() -> None:

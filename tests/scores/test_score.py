@@ -12,6 +12,7 @@ from tests.oracle import (
     EXACT,
     SlowScore,
     assert_exact,
+    dot,
     relative_error,
     scores_and_maps,
     slow_map,
@@ -207,24 +208,13 @@ def test_two_scores_of_one_model_in_turn() -> None:
     late = GradCosScore(model, parameters=lambda name: name.startswith("8."))
     scores = (
         (GradCosScore(model), SlowScore(model)),
-        (GradDotScore(model), SlowScore(model, cosine=False)),
+        (GradDotScore(model), SlowScore(model, formula=dot)),
         (late, SlowScore(model, parameters=lambda name: name.startswith("8."))),
     )
     labels = torch.tensor([0, 1, 2])
     for _ in range(2):
         for score, slow in scores:
             assert_exact(score, slow, train, test, labels.flip(0), labels)
-
-
-def test_rows_that_fit_grow_with_memory_once_a_row_is_known() -> None:
-    score, train, test = GradCosScore(small_model()), small_images(2), small_images(1, seed=2)
-    assert score.rows_that_fit(10**9, 64) == 1
-    score(train.requires_grad_(), test, 1, 2)
-    rows = [score.rows_that_fit(memory, 64) for memory in (0, 10**5, 10**6, 10**7, 10**12)]
-    assert rows == sorted(rows)
-    assert rows[0] == 1
-    assert rows[-1] == 64
-    assert 1 < score.rows_that_fit(10**6, 10**9) < 10**4
 
 
 def test_a_score_is_a_module_around_the_model() -> None:

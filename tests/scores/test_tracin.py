@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from captum.attr import NoiseTunnel, Saliency
+from captum.attr import (
+    LayerFeatureAblation,
+    LayerGradientXActivation,
+    LayerIntegratedGradients,
+    NeuronGradient,
+    NoiseTunnel,
+    Saliency,
+)
 from captum.influence import TracInCP, TracInCPFast
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -25,7 +32,7 @@ from captum_tfa import (
 from captum_tfa.report import explain
 from tests.attr.comparing import assert_same, left_as_found, slow_layer_map
 from tests.attr.small_nets import LABELS, pictures, small_net
-from tests.oracle import SlowScore, slow_map
+from tests.oracle import SlowScore, dot, slow_map
 from tests.report.tiny import TinyPictures, puzzling_picture, tiny_model
 
 TRAIN, TEST = pictures(3, 1), pictures(2, 2)
@@ -70,9 +77,8 @@ def test_ranking_is_captums_over_several_checkpoints() -> None:
         seen,
         [0, 1, 2],
         load,
-        loss_fn=nn.CrossEntropyLoss(reduction="sum"),
+        loss_fn=nn.CrossEntropyLoss(reduction="none"),  # its faster way leaves norm layers out
         batch_size=3,
-        sample_wise_grads_per_batch=True,
     )
     assert_same(given, peer.influence((TEST, LABELS[:2])).detach())
     best = ScoreInfluence(score, seen).influence((TEST, LABELS[:2]), k=3)
@@ -90,7 +96,7 @@ def test_ranking_by_the_last_layer_is_captums_fast_one() -> None:
         return RATES[checkpoint]
 
     seen = TensorDataset(pictures(8, 5), torch.arange(8) % 3)
-    score = TracInScore(model, found, RATES, parameters=["fc"])
+    score = TracInScore(model, found, RATES, parameters=["fc.weight"])  # it leaves the bias out
     given = ScoreInfluence(score, seen).influence((TEST, LABELS[:2]))
     other = copy.deepcopy(model)
     peer = TracInCPFast(
@@ -101,7 +107,7 @@ def test_ranking_by_the_last_layer_is_captums_fast_one() -> None:
 
 def slow_sum(model: nn.Module, make: Any) -> Any:
     return sum(
-        rate * make(SlowScore(at(model, state), cosine=False))
+        rate * make(SlowScore(at(model, state), formula=dot))
         for rate, state in zip(RATES, states(model), strict=True)
     )
 
@@ -161,6 +167,22 @@ def test_captums_own_methods_and_noise_tunnel_take_it() -> None:
     assert smooth.shape == (2, *TRAIN.shape[1:])
 
 
+def test_captums_layer_methods_would_see_one_checkpoint_and_are_refused() -> None:
+    model = small_net()
+    score = TracInScore(model, states(model), RATES)
+    side = {"additional_forward_args": (TEST[:1], torch.tensor([1]), LABELS)}
+    with left_as_found(model):
+        for method in (
+            LayerGradientXActivation(score, model.conv1),
+            LayerIntegratedGradients(score, model.conv1),
+            LayerFeatureAblation(score, model.conv1),
+        ):
+            with pytest.raises(RuntimeError, match="once for each checkpoint"):
+                method.attribute(TRAIN, **side)
+        with pytest.raises(RuntimeError, match="once for each checkpoint"):
+            NeuronGradient(score, model.conv1).attribute(TRAIN, (0, 0, 0), **side)
+
+
 def test_integrated_gradients_sum_to_the_gain() -> None:
     model = small_net()
     model.relu = nn.Softplus()
@@ -170,7 +192,8 @@ def test_integrated_gradients_sum_to_the_gain() -> None:
     )
     with torch.no_grad():
         gained = score(TRAIN[:1], TEST[:1], 1, 0) - score(0 * TRAIN[:1], TEST[:1], 1, 0)
-    assert float(found.sum()) == pytest.approx(float(gained), rel=1e-4)
+    assert isinstance(found, Tensor)
+    assert found.sum().item() == pytest.approx(gained.item(), rel=1e-4)
 
 
 def test_checkpoints_may_be_files_and_functions(tmp_path: Path) -> None:

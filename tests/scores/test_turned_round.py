@@ -8,7 +8,7 @@ import torch
 from captum_tfa import GradDotScore, InfluenceScore, TrainingGradient
 from captum_tfa.scores import Score, TurnedRound
 from tests.oracle import EXACT, relative_error
-from tests.scores.test_influence import Metric, SlowInfluence, _images, _net
+from tests.scores.test_influence import Metric, _images, _net, slow_influence
 
 
 @pytest.mark.parametrize("normalise", [None, "cos", "theta", "ell"])
@@ -16,7 +16,7 @@ def test_map_of_the_test_side_equals_the_oracle(normalise: str | None) -> None:
     model = _net()
     metric, train, test = Metric(model), _images(1), _images(1)
     score = InfluenceScore(model, metric, normalise)
-    slow = SlowInfluence(model, metric, None)
+    slow = slow_influence(model, metric, None)
     value = float(score(train, test, 1, 2).detach())
     turned = TurnedRound(score)
     inner = float(turned(test, train, 2, 1).detach())

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, ZeroGradientWarning
 from captum_tfa.scores import Score
-from tests.oracle import EXACT, SlowScore, relative_error, scores_and_maps
+from tests.oracle import EXACT, SlowScore, cos, dot, relative_error, scores_and_maps
 from tests.scores.both_scores import both_scores, small_images, small_model
 
 
@@ -42,7 +42,7 @@ def test_a_perfectly_fitted_image_scores_zero_with_one_warning(kind: type[Score]
         score.of_itself(train, labels)
     assert float(scores[0]) == 0
     assert not bool(maps[0].any())
-    slow = SlowScore(model, cosine=kind is GradCosScore)
+    slow = SlowScore(model, formula=cos if kind is GradCosScore else dot)
     expected, (right,) = scores_and_maps(slow, train[1:], test, torch.tensor([1]), labels[1:])
     assert relative_error(scores[1:], expected) < EXACT
     assert relative_error(maps[1:], right) < EXACT

@@ -27,6 +27,7 @@ def test_every_map_is_measured_in_every_case(tmp_path: Path) -> None:
         tests=2,
         samples=2,
         fractions=(0.3, 0.6),
+        fitted=30,
     )
     everything = seen["everything"]
     assert len(everything.scores) == 2 * 2 * 2  # right or wrong, both kinds, tests
@@ -42,6 +43,10 @@ def test_every_map_is_measured_in_every_case(tmp_path: Path) -> None:
             assert values.shape == (2, 8), name
     nets = {name: float(seen["net"](name).mean()) for name in seen["left"]}
     assert seen["ranked"] == sorted(nets, key=lambda name: -nets[name])
+    rival_kinds = seen["rival_pairs"].scores.view(2, 2, 2).sign()
+    assert (rival_kinds[:, 0] == 1).all()
+    assert (rival_kinds[:, 1] == -1).all()
+    assert set(seen["rival_left"]) == set(seen["left"])
     page = (tmp_path / "out" / "best_map.md").read_text()
     escaped = [name.replace("|", "\\|") for name in seen["left"]]
     assert all(f"| {name} |" in page for name in escaped)
@@ -67,9 +72,9 @@ def test_maps_are_what_captum_gives(net: nn.Module) -> None:
     pairs = Pairs(images, labels, tests, labels, torch.tensor([0.5, -0.5]))
     colour = torch.tensor([0.1, -0.1, 0.2]).double()
     start = colour.view(1, 3, 1, 1).expand(1, 3, 16, 16)
-    candidates = Candidates(net, {"late": net[6]}, colour, samples=6)
-    found = candidates.of_pairs(pairs)
     score = GradCosScore(net)
+    candidates = Candidates(score, {"late": net[6]}, colour, samples=6)
+    found = candidates.of_pairs(pairs)
     for row, sign in ((0, 1), (1, -1)):
         image, label = images[row : row + 1], labels[row : row + 1]
         side = (tests[row : row + 1], label)
@@ -114,7 +119,7 @@ def test_controls_do_not_look_at_the_test_image(net: nn.Module) -> None:
 
     images = torch.randn(2, 3, 16, 16).double()
     labels = torch.tensor([1, 3])
-    candidates = Candidates(net, {"late": net[6]}, torch.zeros(3).double(), samples=4)
+    candidates = Candidates(GradCosScore(net), {"late": net[6]}, torch.zeros(3).double(), samples=4)
     found = [
         candidates.controls(
             Pairs(images, labels, torch.randn(2, 3, 16, 16).double(), labels, sign), net[6]

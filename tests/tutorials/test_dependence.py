@@ -27,6 +27,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         maps=3,
         fresh=2,
         noise_copies=2,
+        fitted=20,
     )
 
 

@@ -27,6 +27,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         epochs=1,
         seeds=(0, 1),
         nt_samples=2,
+        fitted=30,
     )
 
 

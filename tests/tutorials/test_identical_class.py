@@ -23,6 +23,7 @@ def test_chance_and_counts_are_what_the_labels_say(tmp_path: Path) -> None:
         group_epochs=2,
         ranked=40,
         queries=12,
+        fitted=30,
         superclass=("circle", "cross"),
     )
     assert seen["two"].tolist() == [0, 0, 1, 1]
@@ -38,4 +39,5 @@ def test_chance_and_counts_are_what_the_labels_say(tmp_path: Path) -> None:
     allowed = (counts[hidden] / both).tolist()
     assert all(any(abs(x - y) < 1e-9 for y in allowed) for x in shares[title, "chance"].tolist())
     assert all(len(row) == 7 for row in seen["table"])
+    assert all(shares[title, "influence"].shape for title, _ in shares)
     assert (tmp_path / "out" / "identical_class.md").is_file()

@@ -24,6 +24,7 @@ def test_nothing_is_gained_at_the_whole_image(tmp_path: Path) -> None:
         per_test=2,
         samples=2,
         fractions=(0.2, 0.6, 1.0),
+        fitted=30,
     )
     pairs, model = seen["pairs"], seen["model"]
     for name in seen["MAPS"]:
@@ -35,6 +36,9 @@ def test_nothing_is_gained_at_the_whole_image(tmp_path: Path) -> None:
             scores = GradCosScore(model)(*pairs[:1], *pairs[2:4], pairs.pool_labels).detach()
             torch.testing.assert_close(against_random.of_map.scores[2], scores)
     assert (pairs.scores.view(3, 2)[:, 0] >= pairs.scores.view(3, 2)[:, 1]).all()
+    for of, method in seen["TWO_BY_TWO"]:
+        rival = seen["against_random"](of, method, 1e-3)
+        assert rival.loss_gap(2).mean == rival.score_gap(2).mean == 0.0
     page = (tmp_path / "out" / "insertion.md").read_text()
     assert "| 100 | 0 [0, 0] | 0 [0, 0] | 0 | 50% |" in page
     assert (tmp_path / "out" / "insertion-curves.png").is_file()

@@ -31,6 +31,7 @@ def test_the_square_fools_the_network_and_its_carriers_oppose(tmp_path: Path) ->
         tests=2,
         opponents=2,
         noise_copies=2,
+        fitted=30,
     )
     which, planted, _ = seen["trained"][1.0]
     assert torch.equal(which, planted.labels == 0)
@@ -38,11 +39,14 @@ def test_the_square_fools_the_network_and_its_carriers_oppose(tmp_path: Path) ->
     red = (corner == torch.tensor([255, 0, 0]).view(3, 1, 1)).flatten(1).all(1)
     assert torch.equal(red, which)
 
-    assert len(seen["results"]) == 2  # both kinds of test picture are fooled
-    for key, found in seen["results"].items():
+    # Both kinds of test picture are fooled, and looked at by both scores.
+    assert len(seen["looked_at"]) == 2
+    assert len(seen["results"]) == 4
+    for (*key, _), found in seen["results"].items():
+        assert "integrated_gradients_norm_held" in found.shares
         assert (found.scores < 0).all()
         assert which[found.opponents].all()
-        tests = seen["looked_at"][key]
+        tests = seen["looked_at"][tuple(key)]
         assert (seen["answers"](seen["trained"][1.0][2], tests) != tests.labels).all()
     page = (tmp_path / "out" / "planted_patch.md").read_text()
     assert "100% of the circle trained with the square" in page

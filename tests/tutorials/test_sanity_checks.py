@@ -21,6 +21,7 @@ def test_maps_lose_their_likeness_with_the_weights(tmp_path: Path) -> None:
         pool_share=0.2,
         pairs=3,
         noise_copies=2,
+        fitted=20,
         label_images=32,
         label_epochs=3,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from captum.attr import Occlusion
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from captum_tfa import GradCosScore, LayerTrainingGradCos, TrainingGradCos
+from captum_tfa import LayerTrainingGradCos, SmoothGrad, TrainingGradCos
+from captum_tfa.attr import noisy_copies
 
 Example = tuple[Tensor, int]
 """An image ``[C, H, W]`` and its label."""
@@ -37,10 +37,8 @@ def copies_maps(
         ``[samples, C, H, W]`` for each layer; one such for a pixel method.
     """
     image, label = train
-    noise = torch.randn(samples, *image.shape, generator=torch.Generator().manual_seed(seed))
-    copies = image + noise_level * (image.max() - image.min()) * noise
     maps = method.attribute(
-        copies,
+        noisy_copies(image.unsqueeze(0), samples, noise_level, seed),
         target=torch.full((samples,), label),
         additional_forward_args=(test[0].unsqueeze(0), torch.tensor([test[1]])),
     )
@@ -56,42 +54,12 @@ def smooth_map(
     seed: int = 0,
 ) -> Tensor:
     """The paper's pixel map ``[C, H, W]``: the mean of `copies_maps`."""
-    return copies_maps(method, train, test, samples, noise_level, seed)[0].mean(0)
-
-
-def occlusion_map(
-    score: GradCosScore,
-    image: Tensor,
-    label: Tensor,
-    side: tuple[Tensor, Tensor],
-    colour: Tensor,
-    window: int,
-    stride: int,
-) -> Tensor:
-    """What the score loses when a window of the training picture takes one colour: Captum's.
-
-    Args:
-        score: Grad-cos of a model.
-        image: The training picture, ``[1, C, H, W]``.
-        label: Its class, ``[1]``.
-        side: The test picture ``[1, C, H, W]`` and its label ``[1]``.
-        colour: What covers, ``[C]``.
-        window: Side of the window in pixels.
-        stride: How far it moves on.
-
-    Returns:
-        ``[H, W]``, the mean over the windows that cover a pixel.
-    """
-    channels = image.shape[1]
-    lost: Tensor = Occlusion(score).attribute(
-        image,
-        sliding_window_shapes=(channels, window, window),
-        strides=(channels, stride, stride),
-        baselines=colour.view(1, -1, 1, 1).expand_as(image),
-        additional_forward_args=(*side, label),
-        perturbations_per_eval=16,
+    side = (test[0].unsqueeze(0), torch.tensor([test[1]]))
+    label = torch.tensor([train[1]])
+    maps: Tensor = SmoothGrad(method).attribute(
+        train[0].unsqueeze(0), label, side, samples, noise_level, seed
     )
-    return lost[0, 0].detach()
+    return maps[0]
 
 
 def show_picture(axes: Axes, picture: Tensor, title: str) -> None:

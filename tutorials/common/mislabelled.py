@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
 from captum_tfa import GradCosScore, GradDotScore, ScoreInfluence
-from captum_tfa.metrics import MislabelDetection, normal_interval
+from captum_tfa.metrics.intervals import normal_interval
+from captum_tfa.metrics.mislabels import MislabelDetection
 from common.rankings import EKFAC
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, ScoreInfluence
 from captum_tfa.demo import Pictures, SmallCNN, train_classifier
+from captum_tfa.scores import Score
 from common.data import cifar10
 from common.networks import kept
 
@@ -23,7 +24,7 @@ class Pairs(NamedTuple):
         pool_labels: Their classes, ``[P]``.
         test: The test images, ``[P, C, H, W]``; each comes several times in a row.
         test_labels: The classes for which they are explained, ``[P]``.
-        scores: Grad-cos of each pair, ``[P]``.
+        scores: Of each pair, ``[P]``.
     """
 
     pool: Tensor
@@ -41,13 +42,17 @@ def split(pictures: Pictures, share: float, seed: int) -> tuple[Pictures, Pictur
     return pictures.part(order[last:]), pictures.part(order[:last])
 
 
+def network_name(pictures: Pictures, epochs: int, seed: int) -> str:
+    """What is kept of such a network bears this name."""
+    return f"small-cnn-{len(pictures)}-pictures-{epochs}-epochs-seed-{seed}"
+
+
 def trained(pictures: Pictures, epochs: int, seed: int, cache: str | Path) -> nn.Module:
     """`SmallCNN` trained by Adam in one learning-rate cycle up to 4e-3, batches of 128."""
     torch.manual_seed(seed)
     model = SmallCNN(len(pictures.classes))
-    name = f"small-cnn-{len(pictures)}-pictures-{epochs}-epochs-seed-{seed}.safetensors"
     return kept(
-        Path(cache) / name,
+        Path(cache) / f"{network_name(pictures, epochs, seed)}.safetensors",
         model,
         lambda new: train_classifier(
             new, pictures, epochs, batch_size=128, seed=seed, show_progress=True
@@ -79,9 +84,11 @@ def strongest(
     test_labels: Tensor,
     count: int,
     proponents: bool = True,
+    score: Score | None = None,
 ) -> Pairs:
-    """Each test image with the ``count`` pool images of the highest (or lowest) grad-cos."""
-    influence = ScoreInfluence(GradCosScore(model), pool, batch_size=250, show_progress=True)
+    """Each test image with the ``count`` pool images of the highest (or lowest) score: grad-cos."""
+    asked = GradCosScore(model) if score is None else score
+    influence = ScoreInfluence(asked, pool, batch_size=250, show_progress=True)
     found = influence.influence((test, test_labels), k=count, proponents=proponents)
     images, labels = stacked(pool, found.indices.flatten())
     return Pairs(

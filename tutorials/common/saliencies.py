@@ -11,7 +11,13 @@ from captum.attr import LayerActivation, LayerAttribution
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from captum_tfa import GradCosScore, LayerTrainingGradCos
+from captum_tfa import (
+    LayerTrainingGradient,
+    TrainingGradient,
+    TrainingIntegratedGradients,
+    TrainingOcclusion,
+)
+from captum_tfa.attr import noisy_copies
 from captum_tfa.metrics.controls import (
     centre_weighted,
     contiguous_random,
@@ -20,7 +26,7 @@ from captum_tfa.metrics.controls import (
     random_saliency,
 )
 from captum_tfa.metrics.localisation import saliency
-from common.maps import occlusion_map
+from captum_tfa.scores import Score, norm_held
 from common.pairs import Pairs
 
 PAPER = "|SmoothGrad| (paper)"
@@ -35,7 +41,7 @@ CONTROLS = (
 
 
 class Candidates:
-    """Draws the maps of pairs. ``S`` is grad-cos, ``x`` the training image, ``b`` the baseline.
+    """Draws the maps of pairs. ``S`` is the score, ``x`` the training image, ``b`` the baseline.
 
     With gradients taken at ``x`` ("gradient"), at noisy copies of ``x`` ("SmoothGrad"), on the
     path from ``b`` to ``x`` ("IG"), or at noisy copies of points on that path ("noisy IG"), and
@@ -43,7 +49,8 @@ class Candidates:
 
     - "|gradient|", "|SmoothGrad|": ``sum_channels |G|``, which does not look at the sign;
     - "... × change, pixels" and "IG, pixels": ``sum_channels G (x − b)``;
-    - the same at a layer: ``sum_channels G_A (A(x) − A(b))``, upsampled;
+    - "IG, norm held": the same of the score whose norms are those of the pair, see `norm_held`;
+    - "... × change" at a layer: ``sum_channels G_A (A(x) − A(b))``, upsampled;
     - "|mean SmoothGrad|, layer": the paper's layer map, ``|mean_channels G_A|``, upsampled;
     - "3×3 mean": of a map of pixels, so that its top is less scattered;
     - "occlusion 4×4": what the score loses when a block of 4 x 4 pixels becomes ``b``;
@@ -51,8 +58,8 @@ class Candidates:
       a pixel away from the border; the mean over these.
 
     Args:
-        model: A trained classifier.
-        layers: Modules of it, by the names to call them.
+        score: Any score of a trained classifier.
+        layers: Modules of the classifier, by the names to call them.
         colour: ``b``, the data set's mean colour ``[C]``.
         samples: Points the mean is over; half as many on the path without noise.
         noise_level: Deviation of the noise as a part of the image's max − min.
@@ -61,19 +68,17 @@ class Candidates:
 
     def __init__(
         self,
-        model: nn.Module,
+        score: Score,
         layers: dict[str, nn.Module],
         colour: Tensor,
         samples: int,
         noise_level: float = 0.1,
         seed: int = 0,
     ) -> None:
-        self.model, self.names = model, list(layers)
-        # A layer that gives its input back: one pass then gives the gradients of pixels and layers.
-        whole = nn.Sequential(nn.Identity(), model).eval()
-        modules = [whole[0], *layers.values()]
-        self.gradients = LayerTrainingGradCos(whole, modules)
-        self.activations = LayerActivation(whole, modules)
+        self.score, self.model, self.names = score, score.model, list(layers)
+        self.of_pixels = TrainingGradient(score)
+        self.of_layers = LayerTrainingGradient(score, [*layers.values()])
+        self.activations = LayerActivation(score.model, [*layers.values()])
         self.colour, self.samples, self.noise_level, self.seed = colour, samples, noise_level, seed
 
     def of_pairs(self, pairs: Pairs) -> dict[str, Tensor]:
@@ -88,15 +93,15 @@ class Candidates:
         side = (pairs.test[here], pairs.test_labels[here])
         sign = pairs.scores[row].sign()
         start = self.colour.view(1, -1, 1, 1).expand_as(image)
-        ends = (self.activations.attribute(end) for end in (image, start))
+        ends = ([end, *self.activations.attribute(end)] for end in (image, start))
         changes = [there - origin for there, origin in zip(*ends, strict=True)]
 
         found = {}
         for kind, points in self._points(image, start).items():
-            gradients = self.gradients.attribute(
-                points, target=label.expand(len(points)), additional_forward_args=side
-            )
-            means = [gradient.mean(0, keepdim=True) for gradient in gradients]
+            labels = label.expand(len(points))
+            gradients = self.of_pixels.attribute(points, labels, side)
+            deeper = self.of_layers.attribute(points, labels, side)
+            means = [gradient.mean(0, keepdim=True) for gradient in (gradients, *deeper)]
             for name, mean, change in zip(["pixels", *self.names], means, changes, strict=True):
                 part = sign * (mean * change).sum(1, keepdim=True)
                 found[f"{kind}, {name}"] = _grown(part, image)
@@ -111,11 +116,19 @@ class Candidates:
                 found[f"{kind}, 3×3 mean"] = nn.functional.avg_pool2d(
                     smooth, 3, 1, 1, count_include_pad=False
                 )[0]
+        held = TrainingIntegratedGradients(norm_held(self.score, (image, label), side))
+        path = held.attribute(image, start, label, side, n_steps=max(1, self.samples // 2))
+        found["IG, norm held"] = sign * path[0].sum(0)
         for window in (4, 8):
-            lost = occlusion_map(
-                GradCosScore(self.model), image, label, side, self.colour, window, stride=4
+            lost = TrainingOcclusion(self.score).attribute(
+                image,
+                start,
+                label,
+                side,
+                sliding_window_shapes=(image.shape[1], window, window),
+                strides=(image.shape[1], 4, 4),
             )
-            found[f"occlusion {window}×{window}"] = sign * lost
+            found[f"occlusion {window}×{window}"] = sign * lost[0, 0]
         return {name: values.detach() for name, values in found.items()}
 
     def controls(self, pairs: Pairs, layer: nn.Module) -> dict[str, Tensor]:
@@ -145,14 +158,12 @@ class Candidates:
 
     def _points(self, image: Tensor, start: Tensor) -> dict[str, Tensor]:
         """Where gradients are taken, by the kind of map, each ``[n, C, H, W]``."""
-        generator = torch.Generator().manual_seed(self.seed)
-        noise = torch.randn(self.samples, *image.shape[1:], generator=generator)
-        noise = noise * (self.noise_level * (image.max() - image.min()))
+        copies = noisy_copies(image, self.samples, self.noise_level, self.seed)
         return {
             "gradient × change": image,
-            "SmoothGrad × change": image + noise,
+            "SmoothGrad × change": copies,
             "IG": _path(image, start, max(1, self.samples // 2)),
-            "noisy IG": _path(image, start, self.samples) + noise,
+            "noisy IG": _path(image, start, self.samples) + copies - image,
         }
 
 

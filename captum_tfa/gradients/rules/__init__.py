@@ -15,6 +15,8 @@ from captum_tfa.gradients.rules import (
     instance_norm,
     layer_norm,
     linear,
+    prelu,
+    rms_norm,
 )
 
 __all__ = [
@@ -27,4 +29,6 @@ __all__ = [
     "instance_norm",
     "layer_norm",
     "linear",
+    "prelu",
+    "rms_norm",
 ]

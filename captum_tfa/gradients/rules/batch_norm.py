@@ -45,11 +45,11 @@ def batch_norm(
     eps: float = 1e-5,
 ) -> Tensor:
     if training or running_mean is None or running_var is None:
-        if running_mean is not None or weight is not None:
+        if running_mean is not None:
             given = (running_mean, running_var, weight, bias, training, momentum, eps)
             return uses.leave(F.batch_norm, input, *given)
         # Of a weight, as weight standardisation does. See `instance_norm` for why not by torch.
-        return uses.leave(standardised, input, (0, *range(2, input.ndim)), eps)
+        return uses.leave(_over_batch, input, weight, bias, eps)
     inverse_std = torch.rsqrt(running_var + eps)
     scale = inverse_std if weight is None else inverse_std * uses.constant(weight)
     shift = -running_mean * scale
@@ -62,3 +62,11 @@ def batch_norm(
         (weight, BatchNormWeight(running_mean, inverse_std), (input,)),
         (bias, ChannelSum(scale=False), ()),
     )
+
+
+def _over_batch(input: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+    output = standardised(input, (0, *range(2, input.ndim)), eps)
+    channels = (-1, *[1] * (input.ndim - 2))
+    if weight is not None:
+        output = output * weight.view(channels)
+    return output if bias is None else output + bias.view(channels)

@@ -54,8 +54,12 @@ def _binary(operation: Callable[..., Tensor], multiplies: bool) -> Callable[...,
         ):
             return uses.leave(operation, input, other, **kwargs)
         parameter, activation = (input, other) if left else (other, input)
-        output = operation(uses.constant(input), uses.constant(other))
-        if not _repeats(parameter, output):
+        constant = parameter.detach()
+        output = operation(constant, activation) if left else operation(activation, constant)
+        if not _repeats(parameter, output) or (
+            # Nothing but a parameter computed from this one.
+            output.shape == parameter.shape and not uses.trace.is_of_images(activation)
+        ):
             return uses.leave(operation, input, other)
         factors = (activation.expand_as(output),) if multiplies else ()
         return uses.record(output, (parameter, BroadcastParameter(parameter.shape), factors))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, GradDotScore
-from tests.oracle import CLASSES, EXACT, SlowScore, assert_exact, relative_error
+from tests.oracle import CLASSES, EXACT, SlowScore, assert_exact, cos, dot, relative_error
 
 
 class WordsAndImage(nn.Module):
@@ -46,9 +46,9 @@ def test_score_of_words_alone_is_exact() -> None:
     model = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, CLASSES)).double().eval()
     train, test = torch.randint(0, 7, (3, 4)), torch.randint(0, 7, (1, 4))
     labels = torch.tensor([0, 2, 4])
-    for score, cosine in ((GradCosScore(model), True), (GradDotScore(model), False)):
+    for score, formula in ((GradCosScore(model), cos), (GradDotScore(model), dot)):
         given, right = (
-            one(train, test, 1, labels) for one in (score, SlowScore(model, None, cosine))
+            one(train, test, 1, labels) for one in (score, SlowScore(model, None, formula))
         )
         assert relative_error(given, right) < EXACT
 

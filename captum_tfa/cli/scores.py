@@ -1,0 +1,59 @@
+"""Scores that the command line makes of files and of the training images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from torch import nn
+from torch.utils.data import Dataset
+
+from captum_tfa.cli.errors import UserError, own_errors
+from captum_tfa.scores import RepresenterScore, Score, TracInScore
+
+NEEDING_MORE = ("tracin", "representer")
+"""The names of these scores."""
+
+
+def check_options(options: argparse.Namespace, asked: str) -> None:
+    """Raise if options about checkpoints come with another score, or not with this one.
+
+    Raises:
+        UserError: They do.
+    """
+    given = {"--checkpoints": options.checkpoints, "--learning-rates": options.learning_rates}
+    for name, value in given.items():
+        if value is not None and asked != "tracin":
+            raise UserError(f"{name} belongs to --score tracin, not {asked}; leave out one of them")
+    if asked == "tracin" and not options.checkpoints:
+        raise UserError(
+            "--score tracin needs --checkpoints: state dicts of the model along its training, .pt, "
+            ".pth or .safetensors"
+        )
+
+
+def made(
+    asked: str,
+    options: argparse.Namespace,
+    model: nn.Module,
+    training_set: Dataset[Any],
+    loss_fn: nn.Module | None,
+) -> Score:
+    """The score of a name in `NEEDING_MORE`.
+
+    Raises:
+        UserError: It cannot be made of this model or these files.
+    """
+    with own_errors():
+        if asked == "tracin":
+            rates = options.learning_rates or [1.0]
+            return TracInScore(
+                model,
+                options.checkpoints,
+                rates[0] if len(rates) == 1 else rates,
+                loss_fn,
+            )
+        last = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not last:
+            raise UserError("--score representer needs a model that ends in a linear layer")
+        return RepresenterScore(model, training_set, last[-1], loss_fn=loss_fn)
