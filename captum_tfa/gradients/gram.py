@@ -129,7 +129,7 @@ class GramRule(Rule):
         return Products(inner[0] if rows is not None else torch.stack(inner, 1), squares)
 
     def stored(self, inputs: tuple[Tensor, ...], delta: Tensor) -> StoredTerm:
-        """As `Rule.constant`: as they are, where the norms need them so anyway."""
+        """As `Rule.stored`: as they are, where the norms need them so anyway."""
         if self._gram(inputs, delta, None, None) is None:
             return StoredTerm(None, (), self.gradient(inputs, delta).detach())
         return super().stored(inputs, delta)
