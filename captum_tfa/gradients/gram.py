@@ -143,8 +143,8 @@ class GramRule(Rule):
     ) -> Gram | None:
         """The cheapest way, if it takes less time than ``T K O + M K O`` multiplications."""
         sizes = self.sizes(inputs, delta)
-        if sizes is None or (tests is not None and tests.rule is None):
-            return None  # one of them has no factors
+        if sizes is None:
+            return None
         positions, entries, outputs = sizes
         others = 0 if tests is None else len(tests) if rows is None else 1
         start = _START // len(delta)
