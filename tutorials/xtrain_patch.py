@@ -22,8 +22,9 @@ from torch import Tensor, nn
 
 from captum_tfa import IntegratedXtrAIn, Trajectory, TrajectoryRecorder, XtrAIn
 from captum_tfa.demo import Pictures, SmallCNN
-from captum_tfa.metrics import clean_score, corner_square, paint
+from captum_tfa.metrics import clean_score
 from captum_tfa.metrics.masking import mean_colour
+from captum_tfa.metrics.shortcuts import corner_square, paint_region
 from common.data import cifar10, subset_of_classes
 from common.record import Record, interval
 from common.remembering import remembered
@@ -63,7 +64,7 @@ def some(pictures: Pictures, count: int, seed: int) -> Pictures:
 
 
 def painted(pictures: Pictures, which: Tensor) -> Pictures:
-    images = paint(pictures.images, which, square, PINK)
+    images = paint_region(pictures.images, which, square, PINK)
     return Pictures(images, pictures.labels, pictures.classes, transform=pictures.transform)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from captum_tfa.metrics import clean_score, clean_score_chance, sharpened
+from captum_tfa.metrics.clean_score import clean_score, clean_score_chance, sharpened
 
 
 def seeded(*shape: int) -> Tensor:
