@@ -23,7 +23,13 @@ if TYPE_CHECKING:
         XtrAIn,
         XtrAInPlus,
     )
-    from captum_tfa.influence import ScoreInfluence, learn_weights
+    from captum_tfa.index import GradientIndex
+    from captum_tfa.influence import (
+        ProjectedInfluence,
+        ScoreInfluence,
+        TrakInfluence,
+        learn_weights,
+    )
     from captum_tfa.report import Explanation, draw_weights, explain_parts
     from captum_tfa.report.explain import explain
     from captum_tfa.scores import (
@@ -48,6 +54,7 @@ __all__ = [
     "Explanation",
     "GradCosScore",
     "GradDotScore",
+    "GradientIndex",
     "InfluenceByGroup",
     "InfluenceScore",
     "IntegratedXtrAIn",
@@ -57,6 +64,7 @@ __all__ = [
     "LearnedFrom",
     "ParameterWeights",
     "PassForEachExampleWarning",
+    "ProjectedInfluence",
     "RepresenterScore",
     "ScoreInfluence",
     "SmoothGrad",
@@ -69,6 +77,7 @@ __all__ = [
     "TrainingOcclusion",
     "Trajectory",
     "TrajectoryRecorder",
+    "TrakInfluence",
     "Xstep",
     "XtrAIn",
     "XtrAInPlus",
@@ -82,7 +91,7 @@ __all__ = [
 ]
 
 
-_FOLDERS = ("trajectory", "curvature", "scores", "attr", "influence", "report", "metrics")
+_FOLDERS = ("trajectory", "curvature", "scores", "attr", "index", "influence", "report", "metrics")
 
 
 def __getattr__(name: str) -> Any:

@@ -16,6 +16,7 @@ FROM_BELOW = (
     "curvature",
     "scores",
     "attr",
+    "index",
     "influence",
     "metrics",
     "report",

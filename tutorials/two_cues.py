@@ -15,6 +15,7 @@
 #   before it come back. No map can be more right than its score.
 
 # %%
+import math
 import time
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, InfluenceScore, ScoreInfluence
 from captum_tfa.curvature import fit_curvature
+from captum_tfa.curvature.fisher import MOST_BYTES
 from captum_tfa.demo import SmallCNN
 from captum_tfa.gradients import StoredGradients
 from captum_tfa.metrics import cue_auc, read_cues
@@ -67,11 +69,15 @@ run = settings(
     fitted=2000,  # training images to which a curvature is fitted
     gradients=(200, 1500),  # of which the Fisher matrix is made
     seeds=3,
+    setups=("colours", "textures", "tints", "photographs"),  # what to run, by the first word
     side=5,  # of the cues, in pixels
+    tints_seeds=3,
     photograph_seeds=1,
-    photograph_side=96,
+    photograph_side=64,
     photograph_epochs=6,
-    network="efficientnet_lite0",  # for photographs
+    photograph_ranked=60,
+    photograph_mapped=2,
+    photograph_network="efficientnet_lite0",
 )
 record = Record("Two cues", run.out, run)
 
@@ -89,7 +95,7 @@ def all_setups() -> dict[str, Setup]:
     train, test = (
         subset_of_classes(cifar10(run.data, part, run.cache), run.classes) for part in (True, False)
     )
-    on = train, test, run.epochs, 4e-3, 64
+    on = train, test, run.epochs, 4e-3, 64, run.ranked, run.mapped, run.fitted, True
     found = {
         "colours, BatchNorm": Setup(squares(run.side), 1.0, SmallCNN, *on),
         "textures, GroupNorm": Setup(textures(run.side), 1.0, smooth_net, *on),
@@ -102,6 +108,10 @@ def all_setups() -> dict[str, Setup]:
             2 * run.epochs,
             1e-3,
             64,
+            run.ranked // 2,  # it is slow to differentiate
+            2 * run.mapped // 3,
+            run.fitted // 2,
+            False,
         ),
     }
     if run.photographs:
@@ -109,14 +119,18 @@ def all_setups() -> dict[str, Setup]:
         found["photographs, EfficientNet-Lite0"] = Setup(
             squares(side // 6),
             1.0,
-            partial(pretrained, run.network),
+            partial(pretrained, run.photograph_network),
             photographs(run.photographs, "train", side),
             photographs(run.photographs, "val", side),
             run.photograph_epochs,
             3e-4,
             16,
+            run.photograph_ranked,
+            run.photograph_mapped,
+            run.fitted,
+            False,
         )
-    return found
+    return {name: setup for name, setup in found.items() if name.split(",")[0] in run.setups}
 
 
 # %% [markdown]
@@ -145,12 +159,13 @@ def measured(setup: Setup, seed: int) -> dict[str, Any]:
     if seed == 0:  # twice the training of the rest
         found["lost"] = lost(setup, pictures, seen, margins(model, torch.cat(seen)), seed)
         say("retrained")
-    curvature = fit_curvature(model, pictures.train, max_examples=_at_most(run.fitted, pictures))
+    curvature = fit_curvature(model, pictures.train, max_examples=_at_most(setup.fitted, pictures))
     scores = scores_of(model, curvature)
-    found["aucs"] = ranked(model, scores, pictures, torch.cat(seen))
-    if seed == 0:
-        found |= of_kinds(model, pictures, torch.cat(seen))
-    found |= mapped(model, scores, pictures, seen)
+    among = Ranked(pictures, torch.cat(seen), setup.ranked)
+    found["aucs"] = ranked(model, scores, pictures, among)
+    if seed == 0 and setup.kinds:
+        found |= of_kinds(model, pictures, among)
+    found |= mapped(model, scores, pictures, seen, setup.mapped)
     found["minutes"] = (time.monotonic() - began) / 60
     return found
 
@@ -200,6 +215,7 @@ def lost(
 KINDS = [("diagonal", run.fitted), ("kfac", run.fitted), ("ekfac", run.fitted)]
 KINDS += [("fisher", count) for count in run.gradients]
 DAMPINGS = (1.0, 0.1, 0.01)
+PEER = "DualXDA: its heat map"
 
 
 class Ranked:
@@ -208,11 +224,12 @@ class Ranked:
     Args:
         pictures: of the run.
         questions: the test images: those with A, then as many with B.
+        count: how many images at most.
     """
 
-    def __init__(self, pictures: Planted, questions: Tensor) -> None:
+    def __init__(self, pictures: Planted, questions: Tensor, count: int) -> None:
         self.questions, self.labels = questions, torch.full((len(questions),), TAUGHT)
-        self.indices = (pictures.train.labels == TAUGHT).nonzero().flatten()[: run.ranked]
+        self.indices = (pictures.train.labels == TAUGHT).nonzero().flatten()[:count]
         self.images = torch.stack([pictures.train[int(index)][0] for index in self.indices])
         self.has = pictures.cued.has[self.indices]
 
@@ -223,10 +240,10 @@ class Ranked:
 
 
 def ranked(
-    model: nn.Module, scores: dict[str, Score], pictures: Planted, questions: Tensor
+    model: nn.Module, scores: dict[str, Score], pictures: Planted, among: Ranked
 ) -> dict[str, list[float]]:
     """AUCs of every ranking, one a test image."""
-    among = Ranked(pictures, questions)
+    questions = among.questions
     near = FeatureSimilarity(model, among.images)
     with torch.no_grad():
         table = torch.stack([near(among.images, test[None]) for test in questions])
@@ -241,21 +258,23 @@ def ranked(
     return aucs
 
 
-def of_kinds(model: nn.Module, pictures: Planted, questions: Tensor) -> dict[str, Any]:
+def of_kinds(model: nn.Module, pictures: Planted, among: Ranked) -> dict[str, Any]:
     """AUCs of the cosine with every kind of curvature, and how long it took to fit."""
-    among, plain = Ranked(pictures, questions), GradCosScore(model)
+    plain, parameters = GradCosScore(model), sum(one.numel() for one in model.parameters())
     kinds: dict[str, list[float]] = {}
     seconds: dict[str, float] = {}
     for kind, count in KINDS:
         began = time.perf_counter()
         most = _at_most(count, pictures)
+        if kind == "fisher" and 4 * most * parameters > MOST_BYTES:
+            continue  # gradients that are not kept are computed again for each test image
         curvature = fit_curvature(model, pictures.train, kind, max_examples=most)
         name = kind if kind != "fisher" else f"fisher of {count}"
         seconds[name] = time.perf_counter() - began
         asked = StoredGradients.joined(
             [
                 InfluenceScore(model, curvature.with_damping(damping)).test_gradients(
-                    questions, among.labels
+                    among.questions, among.labels
                 )
                 for damping in DAMPINGS
             ]
@@ -284,10 +303,14 @@ def of_kinds(model: nn.Module, pictures: Planted, questions: Tensor) -> dict[str
 
 # %%
 def mapped(
-    model: nn.Module, scores: dict[str, Score], pictures: Planted, seen: list[Tensor]
+    model: nn.Module,
+    scores: dict[str, Score],
+    pictures: Planted,
+    seen: list[Tensor],
+    count: int,
 ) -> dict[str, Any]:
     """What maps say, and what the scores lose when a cue is taken away."""
-    both = pictures.cued.both[: run.mapped].tolist()
+    both = pictures.cued.both[:count].tolist()
     inside = pictures.cued.inside[both]
     start = mean_colour(pictures.train).view(1, 3, 1, 1)
     drawings = []
@@ -299,17 +322,21 @@ def mapped(
         torch.cat([drawing.image, pictures.without(index, 0), pictures.without(index, 1)])
         for drawing, index in zip(drawings, both, strict=True)
     ]
-    found: dict[str, Any] = {"maps": {}, "removal": {}, "parts": {}}
+    found: dict[str, Any] = {"maps": {}, "removal": {}, "parts": {}, "times": {}}
     scores = {name: score for name, score in scores.items() if name not in ALIKE}
 
     def read(name: str, heats: Tensor) -> None:
         """Takes in heat ``[P, 2, H, W]``."""
         found["maps"][name] = reading(heats, inside)
 
+    def values_of(score: Any) -> Tensor:
+        """Scores of the images as they are, without A and without B, ``[P, 3, asked]``."""
+        rows = zip(drawings, without, strict=True)
+        return torch.stack([one.scores(score, images) for one, images in rows]).detach()
+
     def removed(name: str, score: Any) -> Tensor:
         """What a score loses without either cue, ``[P, asked, cue]``."""
-        rows = zip(drawings, without, strict=True)
-        values = torch.stack([one.scores(score, images) for one, images in rows]).detach()
+        values = values_of(score)
         drops = (values[:, :1] - values[:, 1:]).transpose(1, 2)
         heats = (drops.clamp_min(0)[..., None, None] * inside[:, None]).sum(2)
         found["removal"][name] = reading(heats, inside)[:2]
@@ -328,6 +355,7 @@ def mapped(
                 parts[kind] = in_cues / worth.abs().clamp_min(1e-12)[..., None]
         if name in MAIN:
             parts["removal, norm held"] = removed(f"{name}, norm held", InnerProduct(score))
+            found["times"][name] = times(values_of(InnerProduct(score)), values_of(score))
             found["parts"][name] = {kind: part_reading(part) for kind, part in parts.items()}
         say(name, "removal", *[round(one[0], 2) for one in found["removal"][name]])
         for kind in maps_of(name, score):
@@ -341,10 +369,13 @@ def mapped(
     if dual_xda.installed():
         fitted = dual_xda.DualXda(model, pictures.train)
         heats = []
-        for drawing, index in zip(drawings, both, strict=True):
-            worth = fitted.attributions(drawing.tests, TAUGHT)[:, index]
-            heats.append(fitted.heat(drawing.image, drawing.tests, worth))
-        read("DualXDA: its heat map", torch.stack(heats))
+        try:
+            for drawing, index in zip(drawings, both, strict=True):
+                worth = fitted.attributions(drawing.tests, TAUGHT)[:, index]
+                heats.append(fitted.heat(drawing.image, drawing.tests, worth))
+            read(PEER, torch.stack(heats))
+        except RuntimeError as error:  # zennit has no rule for some layers
+            found["refused"] = str(error)
     found["area"] = float(inside.double().mean())
     return found
 
@@ -364,21 +395,41 @@ def part_reading(part: Tensor) -> list[float]:
     return [float(value) for value in ((asked > 0).double().mean(), asked.mean(), other.mean())]
 
 
+def times(products: Tensor, cosines: Tensor) -> list[float]:
+    """How many times the product, the norm and the cosine become without the asked cue: medians.
+
+    Args:
+        products: inner products with the images as they are and without either cue,
+            ``[P, 3, asked]``.
+        cosines: the same over the norms.
+    """
+    product, cosine = (
+        (values[:, 1:] / values[:, :1]).diagonal(dim1=1, dim2=2) for values in (products, cosines)
+    )
+    return [float(ratio.median()) for ratio in (product, product / cosine, cosine)]
+
+
 SETUPS = all_setups()
+OF_PHOTOGRAPHS = [
+    f"photograph_{word}" for word in ("side", "epochs", "ranked", "mapped", "network")
+]
 asked_of = {
     key: value
     for key, value in vars(run).items()
-    if key not in ("out", "cache", "seeds", "data", "photographs", "photograph_seeds")
+    if key not in ("out", "cache", "seeds", "tints_seeds", "setups", "data")
+    and not key.startswith("photograph")
 }
 found: dict[str, list[dict[str, Any]]] = {name: [] for name in SETUPS}
-for seed in range(max(run.seeds, run.photograph_seeds)):
+seeds_of = {"photographs": run.photograph_seeds, "tints": run.tints_seeds}
+for seed in range(max(run.seeds, *seeds_of.values())):
     for name, setup in SETUPS.items():
-        seeds = run.photograph_seeds if name.startswith("photographs") else run.seeds
-        if seed >= seeds:
+        if seed >= seeds_of.get(name.split(",")[0], run.seeds):
             continue
         say(f"{name}, seed {seed}")
         file = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
         key = {**asked_of, "pictures": len(setup.train)}
+        if name.startswith("photographs"):
+            key |= {name: value for name, value in vars(run).items() if name in OF_PHOTOGRAPHS}
         work = partial(measured, setup, seed)
         found[name].append(remembered(Path(run.cache) / "two_cues" / file, key, work))
 
@@ -441,6 +492,11 @@ some_run = next(iter(told.values()))[0]
 
 
 # %%
+def names_of(part: str) -> list[str]:
+    """The names under which a part of the runs has its numbers; not every run has all parts."""
+    return list(next((one[part] for runs in told.values() for one in runs if part in one), {}))
+
+
 def side_by_side(part: str, first: str) -> None:
     """A table of AUCs: a row a ranking, a column a set-up."""
     record.table(
@@ -453,7 +509,7 @@ def side_by_side(part: str, first: str) -> None:
                     for runs in told.values()
                 ],
             ]
-            for kind in some_run[part]
+            for kind in names_of(part)
         ],
     )
 
@@ -472,76 +528,80 @@ record.table(
         [
             kind,
             *[
-                mean([one["seconds"][kind] for one in runs if "seconds" in one])
+                mean([one["seconds"][kind] for one in runs if kind in one.get("seconds", {})])
                 for runs in told.values()
             ],
         ]
-        for kind in some_run["seconds"]
+        for kind in names_of("seconds")
     ],
 )
 
 
 # %%
 def of_maps(runs: list[dict[str, Any]], kind: str, place: int) -> float:
-    """The mean over runs: own share (0), moves right (1), or mass (2)."""
-    return mean([one["maps"][kind][place][0] for one in runs])
+    """The mean over runs: own share (0), moves right (1), or mass (2); NaN if there are none."""
+    return mean([one["maps"][kind][place][0] for one in runs if kind in one["maps"]])
+
+
+def in_short(kind: str) -> list[Any]:
+    """The row of a map: own shares, the least of them and of moves right, mass over area."""
+    shares, right = ([of_maps(runs, kind, place) for runs in told.values()] for place in (0, 1))
+    mass = [of_maps(runs, kind, 2) / mean([one["area"] for one in runs]) for runs in told.values()]
+    least = [min(filter(math.isfinite, values)) for values in (shares, right)]
+    return [kind, *shares, *least, mean(list(filter(math.isfinite, mass)))]
 
 
 record.say(
     "## Maps, in short\n\nOwn share on each set-up, and the least of moves right over the set-ups; "
     "0.5 is chance for both. The mass is given as a multiple of the cue's area, the mean over "
-    "set-ups. In the order of the least own share. Occlusion's windows are larger than the cues, "
-    "so a part of what it finds lies outside."
+    "set-ups. In the order of the least own share; nan is a map that could not be made. "
+    "Occlusion's windows are larger than the cues, so a part of what it finds lies outside."
 )
+every = [one for runs in told.values() for one in runs]
 kinds = [
-    kind
-    for kind in some_run["maps"]
-    if all(kind in one["maps"] for runs in told.values() for one in runs)
+    kind for kind in some_run["maps"] if kind == PEER or all(kind in one["maps"] for one in every)
 ]
 record.table(
     ["score: map", *told, "least own share", "least moves right", "mass over area"],
-    [
-        [kind, *shares, min(shares), min(right), mean(mass)]
-        for kind, shares, right, mass in sorted(
-            (
-                (
-                    kind,
-                    [of_maps(runs, kind, 0) for runs in told.values()],
-                    [of_maps(runs, kind, 1) for runs in told.values()],
-                    [
-                        of_maps(runs, kind, 2) / mean([one["area"] for one in runs])
-                        for runs in told.values()
-                    ],
-                )
-                for kind in kinds
-            ),
-            key=lambda row: -min(row[1]),
-        )
-    ],
+    sorted(map(in_short, kinds), key=lambda row: -row[-3]),
 )
 
 # %%
 record.say(
-    "## Why maps go wrong\n\nWhat the asked cue and the other one contribute, as parts of the "
-    "score, by each map and by true removal (the pixels that were there come back); and in how "
-    "many images the asked cue's contribution is above 0. With the norm held it is what the cue "
-    "does to the inner product of the gradients alone; the rest is what it does to the training "
-    "gradient's norm."
+    "## Why maps go wrong\n\nIn how many images the asked cue contributes more than 0: by each "
+    "map, and by true removal (the pixels that were there come back). With the norm held it is "
+    "what the cue does to the inner product of the gradients alone; the rest is what it does to "
+    "the training gradient's norm."
 )
 for name in MAIN:
     record.say(f"### {name}")
     record.table(
-        ["set-up", "by", "asked cue above 0", "asked cue", "other cue"],
+        ["by", *told],
         [
-            [
-                setup,
-                kind,
-                *[mean([one["parts"][name][kind][place] for one in runs]) for place in range(3)],
-            ]
-            for setup, runs in told.items()
+            [kind, *[mean([one["parts"][name][kind][0] for one in runs]) for runs in told.values()]]
             for kind in some_run["parts"][name]
         ],
     )
+record.say(
+    "### What removal changes\n\nWhen the asked cue is taken away: how many times as large the "
+    "inner product, the training gradient's norm, and the score become. Medians over images, means "
+    "over runs."
+)
+record.table(
+    ["set-up", "score", "inner product", "norm", "score itself"],
+    [
+        [
+            setup,
+            name,
+            *[
+                mean([one["times"][name][place] for one in runs if "times" in one])
+                for place in range(3)
+            ],
+        ]
+        for setup, runs in told.items()
+        for name in MAIN
+    ],
+)
 
 # %%
 for name, runs in told.items():
@@ -560,4 +620,6 @@ for name, runs in told.items():
         for kind in runs[-1]["maps"]
     ]
     record.table(["score: map", "own share", "moves right", "mass"], sorted(rows))
+    if "refused" in runs[-1]:
+        record.say(f"DualXDA has no heat map for this network; zennit: “{runs[-1]['refused']}”")
 record.save()

@@ -8,6 +8,7 @@
 # to all four questions is known: the bar, in the threes that carry it.
 
 # %%
+from collections.abc import Callable
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -21,12 +22,14 @@ from captum_tfa import (
     IntegratedXtrAIn,
     LearnedFrom,
     TracInScore,
+    TrainingGradientXInput,
     TrainingIntegratedGradients,
+    TrainingOcclusion,
     Trajectory,
     TrajectoryRecorder,
 )
 from captum_tfa.attr.along_training import by_layer
-from captum_tfa.metrics import share_of_positive_inside
+from captum_tfa.metrics.localisation import share_of_positive_inside
 from common.record import Record, interval
 from common.settings import settings
 
@@ -79,6 +82,22 @@ def trained(train: TensorDataset, seed: int, folder: str) -> tuple[nn.Module, Tr
 
 # %% [markdown]
 # ## One training, asked four ways
+#
+# The example's share at a step is, to first order, a TracIn score of that state for the logit: the
+# maps of scores say where in the example it comes from.
+
+# %%
+MAPS: dict[str, Callable[..., Tensor]] = {
+    "occlusion": lambda score, *asked: TrainingOcclusion(score).attribute(
+        asked[0], 0.0, *asked[1:], (2, 2), (1, 1)
+    ),
+    "gradient x pixel": lambda score, *asked: TrainingGradientXInput(score).attribute(
+        asked[0], 0.0, *asked[1:]
+    ),
+    "integrated gradients": lambda score, *asked: TrainingIntegratedGradients(score).attribute(
+        asked[0], 0.0, *asked[1:], n_steps=10
+    ),
+}
 
 
 # %%
@@ -103,18 +122,20 @@ def asked(seed: int, folder: str) -> dict[str, Any]:
     with torch.no_grad():
         out = [torch.func.functional_call(model, trajectory[place], test) for place in (0, -1)]
     change = float((out[1] - out[0])[0, THREE])
-    best = (table * cued).flatten().topk(run.mapped).indices
-    maps, where = [], []
-    for place in best.tolist():
-        number, index = divmod(place, run.train)
-        rate = run.rate / len(steps[number].indices)
-        score = TracInScore(model, [trajectory[number]], [rate], measure_fn="logit")
-        image, label = train[index]
-        map = TrainingIntegratedGradients(score).attribute(
-            image[None], 0.0, label, (test, torch.tensor([THREE])), n_steps=10
-        )
-        maps.append(map[0])
-        where.append((number, index))
+    own = table * cued  # the digits with the bar
+    first = -(-run.train // run.batch)
+    maps: dict[str, list[Tensor]] = {}
+    where: dict[str, list[tuple[int, int]]] = {}
+    for when, part in (("first epoch", own[:first]), ("whole training", own)):
+        for place in part.flatten().topk(run.mapped).indices.tolist():
+            number, index = divmod(place, run.train)
+            rate = run.rate / len(steps[number].indices)
+            score = TracInScore(model, [trajectory[number]], [rate], measure_fn="logit")
+            image, label = train[index]
+            for name, draw in MAPS.items():
+                map = draw(score, image[None], label, (test, torch.tensor([THREE])))
+                maps.setdefault(f"{name}, {when}", []).append(map[0])
+            where.setdefault(when, []).append((number, index))
     positive = table.clamp_min(0).sum(0)
     raised = sum(one["inputs"] for one in parts)[0].clamp_min(0)
     return {
@@ -124,7 +145,10 @@ def asked(seed: int, folder: str) -> dict[str, Any]:
         "told by layers": float(sum(part.sum() for one in parts for part in one.values())),
         "of cued": float(positive[cued].sum() / positive.sum()),
         "cued": float(cued.double().mean()),
-        "mass": float(share_of_positive_inside(torch.stack(maps)[:, None], inside).mean()),
+        **{
+            name: float(share_of_positive_inside(torch.stack(drawn)[:, None], inside).mean())
+            for name, drawn in maps.items()
+        },
         "through": float(raised[inside].sum() / raised.sum()),
         "table": table,
         "parts": parts,
@@ -164,7 +188,10 @@ record.table(
         ["the same, summed over layers and features", told("told by layers"), ""],
         ["of what raised it, from training digits with the bar", told("of cued"), told("cued")],
         ["of what raised it in the first layer, through the bar", told("through"), 1 / 16],
-        ["of the strongest such digits' maps, in the bar", told("mass"), 1 / 16],
+        *[
+            [f"of the strongest such digits' maps, in the bar: {name}", told(name), 1 / 16]
+            for name in runs[0]["maps"]
+        ],
     ],
 )
 
@@ -173,7 +200,7 @@ one = runs[0]
 table, cued = one["table"], one["cued rows"]
 fig, axes = plt.subplots(2, 4, figsize=(13, 5.6))
 upper = axes[0]
-upper[0].imshow(one["test"][0], cmap="gray")
+upper[0].imshow(one["test"][0], cmap="gray_r")
 upper[0].set_title("the test digit", fontsize=9)
 upper[1].plot(table.sum(1).cumsum(0), color="black", label="all examples")
 upper[1].plot(table[:, cued].sum(1).cumsum(0), color="crimson", label="with the bar")
@@ -190,24 +217,21 @@ features = sum(part["inputs"] for part in one["parts"])[0]
 limit = float(features.abs().max())
 upper[3].imshow(features, cmap="seismic", vmin=-limit, vmax=limit)
 upper[3].set_title("through which of its pixels", fontsize=9)
-for axis, place in zip(axes[1], (0, None, 1, None), strict=True):
-    if place is None:
-        continue
-    number, index = one["where"][place]
-    axis.imshow(one["train"][index][0], cmap="gray")
-    axis.set_title(f"step {number + 1}, example {index}", fontsize=9)
-for axis, place in ((axes[1][1], 0), (axes[1][3], 1)):
-    map = one["maps"][place]
+for pair, when in ((axes[1][:2], "first epoch"), (axes[1][2:], "whole training")):
+    number, index = one["where"][when][0]
+    pair[0].imshow(one["train"][index][0], cmap="gray_r")
+    pair[0].set_title(f"{when}: step {number + 1}, example {index}", fontsize=8)
+    map = one["maps"][f"occlusion, {when}"][0]
     limit = float(map.abs().max())
-    axis.imshow(map, cmap="seismic", vmin=-limit, vmax=limit)
-    axis.set_title("from which part", fontsize=9)
+    pair[1].imshow(map, cmap="seismic", vmin=-limit, vmax=limit)
+    pair[1].set_title("from which part", fontsize=9)
 for axis in (upper[0], upper[3], *axes[1]):
     axis.axis("off")
 record.figure(
     fig,
     "one-picture",
     "Above: the test digit; the logit of three along the training, by training examples and by "
-    "layers; the first layer's part by pixels. Below: the two strongest pairs of step and example "
-    "with the bar, and where in the example its share came from.",
+    "layers; the first layer's part by pixels. Below: the strongest pair of step and example with "
+    "the bar in the first epoch and in the whole training, and where in the example it came from.",
 )
 record.save()

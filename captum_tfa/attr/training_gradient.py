@@ -69,8 +69,7 @@ class TrainingGradient(GradientAttribution):  # type: ignore[misc]
                 NoiseTunnel: the maps are then ``[M, ...]`` and share most of the work.
             internal_batch_size: how many training images (noise samples, when wrapped) are
                 worked on at once; memory grows with it, results do not depend on it. ``None``
-                starts with one and then takes as many as fit in a quarter of the free memory,
-                at most 64.
+                takes as many as fit in a quarter of the free memory, at most 64.
 
         Returns:
             Maps of the shape of ``inputs``; a tuple if ``inputs`` is one. Of several inputs those

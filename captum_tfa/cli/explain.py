@@ -20,6 +20,7 @@ from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
 from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
+from captum_tfa.index import GradientIndex
 from captum_tfa.report import Explanation, TrainingExample, explain
 from captum_tfa.report.arguments import (
     DEFAULT_SCORE,
@@ -63,6 +64,10 @@ def run(options: argparse.Namespace) -> None:
     )
 
     loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
+    index = None
+    if options.index is not None:
+        with as_user_error(OSError), own_errors():
+            index = GradientIndex.open(options.index, training_set)
     score = _score(options, model, training_set, loss_fn)
     explanation = explained(
         lambda: explain(
@@ -73,6 +78,7 @@ def run(options: argparse.Namespace) -> None:
             options.top,
             options.nt_samples,
             score=score,
+            index=index,
             method=_methods(options.method),
             layer=options.layer,
             loss_fn=None if isinstance(score, Score) else loss_fn,

@@ -38,6 +38,17 @@ the patch makes wrong. With --data: trains the small CNN on your pictures, made 
 on a tenth of the pictures held out if there is neither.
 """
 
+_INDEX_EPILOG = """
+A build that was stopped, in whatever way, goes on when the same command is given again. Images
+that were added at the end of the data set are appended. Several processes share the work:
+  torchrun --nproc-per-node 4 -m captum_tfa index build DIR --data ... --model ... --weights ...
+
+example:
+  captum-tfa index build pets-index --data pets --model resnet18 --weights pets.pt
+  captum-tfa explain --index pets-index --data pets --model resnet18 --weights pets.pt \\
+    --image odd.jpg --out why
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     """Leaves errors to `main`, so that all of them look the same."""
@@ -78,6 +89,10 @@ def _run(options: argparse.Namespace) -> None:
         from captum_tfa.cli import explain
 
         explain.run(options)
+    elif options.command == "index":
+        from captum_tfa.cli import index
+
+        index.run(options)
     else:
         from captum_tfa.cli import demo
 
@@ -103,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"captum-tfa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_explain(commands)
+    _add_index(commands)
     _add_demo(commands)
     return parser
 
@@ -178,10 +194,16 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         "from there if there is one",
     )
     add(
+        "--index",
+        metavar="DIR",
+        help="an index of the training images, from captum-tfa index build: the ranking takes a "
+        "moment, and the scores shown are exact all the same",
+    )
+    add(
         "--method",
         metavar="NAME",
         help="what the maps are: gradient (the paper's), gradient_x_input, integrated_gradients, "
-        "integrated_gradients_norm_held or occlusion (default: integrated_gradients_norm_held); "
+        "integrated_gradients_norm_held or occlusion (default: occlusion); "
         "several, with commas between them, can be switched in the report",
     )
     add(
@@ -222,6 +244,52 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="folder for report.html, figure.png, explanation.json and maps.safetensors",
     )
     add("--open", action="store_true", help="show the report in the browser")
+
+
+def _add_index(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "index",
+        help="look at the training images once, so that explain answers in a moment",
+        description="Keeps small projections of the gradients of all training images.",
+        epilog=_INDEX_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    build = actions.add_parser("build", help="make an index, or go on where one stands")
+    add = build.add_argument
+    add("folder", metavar="DIR", help="where the index lies or shall lie")
+    add("--data", metavar="DIR", required=True, help="the training images, as for explain")
+    add("--model", metavar="NAME", required=True, help="as for explain")
+    add("--weights", metavar="FILE", help="as for explain")
+    add(
+        "--loss",
+        choices=("logit", "margin"),
+        help="index the gradients of minus the label's logit, or of minus its margin, which TRAK "
+        "takes (default: the loss, as explain wants it)",
+    )
+    add(
+        "--dimension",
+        metavar="D",
+        type=_whole(1),
+        default=2048,
+        help="numbers kept of each image's gradient, 2 bytes each (default: %(default)s)",
+    )
+    add(
+        "--batch-size",
+        metavar="N",
+        type=_whole(1),
+        help="training images at once (default: chosen by their size)",
+    )
+    add(
+        "--num-workers",
+        metavar="N",
+        type=_whole(0),
+        default=0,
+        help="processes that load pictures, for each process that builds (default: %(default)s)",
+    )
+    add("--device", default="auto", help="as for explain (default: auto)")
+    for name, what in (("info", "say what an index is"), ("verify", "read it all and check it")):
+        actions.add_parser(name, help=what).add_argument("folder", metavar="DIR")
 
 
 def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:

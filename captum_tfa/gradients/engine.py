@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import captum_tfa.gradients.rewrites
 import captum_tfa.gradients.rules  # noqa: F401  registers the layer types
 from captum_tfa.gradients.as_found import as_found
+from captum_tfa.gradients.collector import TermCollector
 from captum_tfa.gradients.hooks import hookless, in_the_place_of, without_graph_for_hooks
 from captum_tfa.gradients.independence import RandomState, check_independence
 from captum_tfa.gradients.kept import KeptTensors, refuse_older_passes, told_of_freed_graphs
@@ -31,7 +32,7 @@ from captum_tfa.gradients.pass_each import tell_once
 from captum_tfa.gradients.rule import Products
 from captum_tfa.gradients.selection import ParameterChoice, choose
 from captum_tfa.gradients.stored import StoredGradients
-from captum_tfa.gradients.terms import Term, TermCollector, whole
+from captum_tfa.gradients.terms import Term, whole
 from captum_tfa.gradients.uses import ParameterUses
 
 Loss = Callable[[Any, Tensor | None], Tensor]

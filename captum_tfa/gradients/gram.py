@@ -23,6 +23,9 @@ _MARGIN = 0.7
 # About how many multiplications pass in the time that it takes to start the operations of one
 # inner product of a batch.
 _START = 2**17
+# About how many multiplications pass in the time that it takes to write down a number of a
+# gradient and read it for its norm and its products.
+_FORMED = 16
 
 
 class Gram(ABC):
@@ -66,6 +69,10 @@ class GramRule(Rule):
     def deltas(self, delta: Tensor) -> Tensor:
         """Deltas ``[B, groups, T, O]`` from ``[B, r, ...]``."""
 
+    @abstractmethod
+    def applied(self, input: Tensor, weight: Tensor) -> Tensor:
+        """What the map makes of ``[B, r, ...]`` with a weight ``V``: times δ, it is ``⟨g, V⟩``."""
+
     def grams(
         self, inputs: tuple[Tensor, ...], delta: Tensor, tests: StoredTerm | None
     ) -> list[Gram]:
@@ -81,6 +88,8 @@ class GramRule(Rule):
         rows: Tensor | None,
     ) -> Products:
         """As `Rule.products`, by the cheapest way."""
+        if tests is not None and tests.rule is None:
+            return self._products_without_factors(inputs, delta, tests, rows)
         gram = self._gram(inputs, delta, tests, rows)
         if gram is None:
             return super().products(inputs, delta, tests, rows)
@@ -99,8 +108,28 @@ class GramRule(Rule):
             _Inner.apply(activations, deltas, test_activations, test_deltas, gram), squares
         )
 
+    def _products_without_factors(
+        self,
+        inputs: tuple[Tensor, ...],
+        delta: Tensor,
+        tests: StoredTerm,
+        rows: Tensor | None,
+    ) -> Products:
+        """With vectors that are no gradients of single examples, as under curvature."""
+        gram, sizes = self._gram(inputs, delta, None, None), self.sizes(inputs, delta)
+        of_pairs = rows is not None and len(tests) > 1
+        # Each vector takes T K O multiplications, and no example's gradient is formed.
+        saved = sizes is not None and (len(tests) - 1) * (sizes[0] - 1) < _FORMED
+        if gram is None or of_pairs or not saved:
+            return super().products(inputs, delta, tests, rows)
+        squares: Tensor = _Squares.apply(gram.laid_out(inputs[0]), self.deltas(delta), gram)
+        inner = [
+            (delta * self.applied(inputs[0], vector)).flatten(1).sum(1) for vector in tests.delta
+        ]
+        return Products(inner[0] if rows is not None else torch.stack(inner, 1), squares)
+
     def stored(self, inputs: tuple[Tensor, ...], delta: Tensor) -> StoredTerm:
-        """As `Rule.constant`: as they are, where the norms need them so anyway."""
+        """As `Rule.stored`: as they are, where the norms need them so anyway."""
         if self._gram(inputs, delta, None, None) is None:
             return StoredTerm(None, (), self.gradient(inputs, delta).detach())
         return super().stored(inputs, delta)
@@ -114,8 +143,8 @@ class GramRule(Rule):
     ) -> Gram | None:
         """The cheapest way, if it takes less time than ``T K O + M K O`` multiplications."""
         sizes = self.sizes(inputs, delta)
-        if sizes is None or (tests is not None and tests.rule is None):
-            return None  # one of them has no factors
+        if sizes is None:
+            return None
         positions, entries, outputs = sizes
         others = 0 if tests is None else len(tests) if rows is None else 1
         start = _START // len(delta)

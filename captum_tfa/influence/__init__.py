@@ -1,6 +1,7 @@
 """Rank a training set by a score, and learn from its rankings."""
 
 from captum_tfa.influence.learning_weights import learn_weights
+from captum_tfa.influence.projected_influence import ProjectedInfluence, TrakInfluence
 from captum_tfa.influence.score_influence import ScoreInfluence
 
-__all__ = ["ScoreInfluence", "learn_weights"]
+__all__ = ["ProjectedInfluence", "ScoreInfluence", "TrakInfluence", "learn_weights"]

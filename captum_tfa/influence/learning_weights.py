@@ -82,8 +82,8 @@ def learn_weights(
     count = found.parts.shape[1]
     if k >= count:
         raise ValueError(f"k is {k} for {count} training examples; it must be below their number.")
-    parts = _of_one_size(found.parts)
-    weights, first, last = _minimised(parts, k, regularisation, steps, learning_rate)
+    parts = of_one_size(found.parts)
+    weights, first, last = best_weights(parts, k, regularisation, steps, learning_rate)
     learned = {
         "score": influence.score.name,
         "k": int(k),
@@ -116,10 +116,21 @@ def weights_loss(parts: Tensor, weights: Tensor, k: int, regularisation: float) 
     return regularisation * weights.square().sum() - ratio.mean()
 
 
-def _minimised(
+def best_weights(
     parts: Tensor, k: int, regularisation: float, steps: int, learning_rate: float
 ) -> tuple[Tensor, float, float]:
-    """The best weights that were met, the loss at equal weights, and theirs."""
+    """The weights of least loss that are met on the way from equal ones.
+
+    Args:
+        parts: contributions of one size, ``[Q, N, G]``; see `of_one_size`.
+        k: as for `learn_weights`; likewise the others.
+        regularisation: likewise.
+        steps: likewise.
+        learning_rate: likewise.
+
+    Returns:
+        The weights ``[G]``, the loss at equal weights, and theirs.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         logits = torch.zeros(parts.shape[2], dtype=parts.dtype, requires_grad=True)
         optimiser = torch.optim.Adam([logits], learning_rate)
@@ -136,8 +147,15 @@ def _minimised(
     return best, first, last
 
 
-def _of_one_size(parts: Tensor) -> Tensor:
-    """Contributions whose size no longer differs from query to query; the loss stays the same."""
+def of_one_size(parts: Tensor) -> Tensor:
+    """Contributions whose size no longer differs from query to query; the loss stays the same.
+
+    Args:
+        parts: ``[Q, N, G]``.
+
+    Raises:
+        ValueError: a query to which nothing contributes.
+    """
     sizes = parts.flatten(1).abs().amax(1)
     if not bool((sizes > 0).all()):
         raise ValueError(

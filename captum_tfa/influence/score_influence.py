@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +23,8 @@ from captum_tfa.gradients.batches import (
     leaving_chance_alone,
     split,
 )
+from captum_tfa.index import GradientIndex
+from captum_tfa.influence.from_index import FromIndex
 from captum_tfa.scores import InfluenceByGroup, Score, SumOfScores
 from captum_tfa.scores.by_group import groups_of_score, prepared_by_group
 from captum_tfa.scores.groups import Grouping, Groups
@@ -36,34 +38,50 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         score: `GradCosScore`, `GradDotScore`, or any other `Score` of a trained model.
         train_dataset: pairs ``(input, label)`` in a fixed order: a dataset, or a ``DataLoader``
             that does not shuffle and drops nothing. A model with several inputs takes
-            ``((input, input, ...), label)``.
+            ``((input, input, ...), label)``. Or a `GradientIndex` of the training set, for a sum of
+            scores one for each part: the best by its estimates are then scored exactly.
         batch_size: training examples at once, for a dataset; memory grows with it. On a CPU they
             go through the model a few at a time, as many as it works on fastest.
         num_workers: processes that load a dataset's examples; 0 loads in this one.
         show_progress: whether a progress bar is shown unless a call says otherwise.
+        rerank: with an index, how many of the best by its estimates are scored exactly when the
+            best ``k`` are asked for, at least 0. With 0, or if the index was opened without its
+            data set, scores are estimates.
 
     Raises:
         TypeError: ``score`` or ``train_dataset`` is of the wrong kind.
-        ValueError: a loader that shuffles or drops examples, or a ``batch_size`` below 1.
+        ValueError: a loader that shuffles or drops examples, a ``batch_size`` below 1, or an index
+            of another model, loss or choice of parameters.
     """
 
     def __init__(
         self,
         score: Score,
-        train_dataset: Dataset[Any] | DataLoader[Any],
+        train_dataset: Dataset[Any] | DataLoader[Any] | GradientIndex | Sequence[GradientIndex],
         batch_size: int = 64,
         num_workers: int = 0,
         show_progress: bool = False,
+        rerank: int = 200,
     ) -> None:
         if not isinstance(score, Score):
             raise TypeError(
                 f"score is a {type(score).__name__}; it must be a score such as "
                 "GradCosScore(model)."
             )
+        if isinstance(rerank, bool) or not hasattr(rerank, "__index__") or rerank < 0:
+            raise ValueError(f"rerank is {rerank!r}; it must be a whole number of at least 0.")
         self.score, self.model = score, score.model
         self.train_dataset = train_dataset
-        self.show_progress = show_progress
-        self._loader = in_order(train_dataset, batch_size, num_workers)
+        self.show_progress, self.rerank = show_progress, operator.index(rerank)
+        self._index: FromIndex | None = None
+        if isinstance(train_dataset, GradientIndex):
+            train_dataset = [train_dataset]
+        if isinstance(train_dataset, list | tuple) and _are_indices(train_dataset):
+            self._index = FromIndex(score, train_dataset, batch_size)
+            if self._index.data is not None:
+                self._loader = self._index.data.loader
+        else:
+            self._loader = in_order(train_dataset, batch_size, num_workers)
 
     @log_usage()  # type: ignore[untyped-decorator]
     def influence(
@@ -93,7 +111,8 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         Returns:
             Without ``k`` scores ``[Q, N]`` in the order of the training set. With ``k``
             ``KMostInfluentialResults(indices, influence_scores)``, each ``[Q, min(k, N)]``. With
-            ``by_group`` an `InfluenceByGroup` in either case. On the CPU.
+            ``by_group`` an `InfluenceByGroup` in either case. On the CPU. From an index the scores
+            of all are estimates, and the best ``k`` are exact.
 
         Raises:
             TypeError: training data that are no pairs, a ``by_group`` of the wrong kind.
@@ -105,6 +124,18 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         if k is not None and (not hasattr(k, "__index__") or k < 1):
             raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
         test_inputs, test_target = split(inputs)
+        if self._index is not None:
+            if by_group is not None:
+                raise ValueError(
+                    "An index adds up all parameters, so it knows no groups; give by_group to "
+                    "ScoreInfluence(score, train_dataset)."
+                )
+            if self._index.data is not None:
+                self._refuse_other_images(test_inputs)
+            if k is None:
+                return torch.cat([*self._index.scores(test_inputs, test_target)], 1)
+            wanted = operator.index(k), proponents, self.rerank
+            return KMostInfluentialResults(*self._index.best(test_inputs, test_target, *wanted))
         groups = None if by_group is None else groups_of_score(self.score, by_group)
         if not isinstance(self.score, SumOfScores):
             parts = self._scores(self.score, test_inputs, test_target, show_progress, groups)
@@ -140,12 +171,41 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         Args:
             show_progress: overrides the constructor's.
         """
+        if self._index is not None:
+            return self._index.self_influence()
 
         def of(part: Score) -> tuple[Tensor]:
             return (torch.cat([*self._each_batch(part.of_itself, what, show_progress)]),)
 
         what = "self-influence"
         return self.score.over_parts(of)[0]
+
+    def recall(self, inputs: Any, k: int = 10, proponents: bool = True) -> Tensor:
+        """How much of the exact ranking's best ``k`` the index finds, which costs that ranking.
+
+        Args:
+            inputs: as for `influence`.
+            k: how many, at least 1.
+            proponents: as for `influence`.
+
+        Returns:
+            For each test example the share of the ``k`` best that `influence` returns, ``[Q]``,
+            within [0, 1].
+
+        Raises:
+            ValueError: there is no index, or it was opened without its data set.
+        """
+        if self._index is None or self._index.data is None:
+            raise ValueError(
+                "recall compares an index with the exact ranking: give ScoreInfluence an index "
+                "that was opened with its data set, GradientIndex.open(folder, train_dataset)."
+            )
+        exact = ScoreInfluence(self.score, self._index.data.dataset, self._index.batch_size)
+        found, wanted = (
+            each.influence(inputs, k, proponents, False).indices for each in (self, exact)
+        )
+        same: Tensor = found[:, :, None] == wanted[:, None]
+        return same.any(1).float().mean(1)
 
     def _tests(self, score: Score, inputs: Any, target: Any) -> StoredGradients:
         """The test gradients, once it is known that the images are like those of training."""
@@ -212,6 +272,10 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         if not found:
             raise ValueError("The training set is empty; there is nothing to rank.")
         check_count(self._loader, found)
+
+
+def _are_indices(given: Sequence[Any]) -> bool:
+    return bool(given) and all(isinstance(each, GradientIndex) for each in given)
 
 
 def _length(loader: DataLoader[Any]) -> int | None:

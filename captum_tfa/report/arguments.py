@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import operator
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from captum_tfa.curvature import Curvature, fit_curvature
 from captum_tfa.curvature.labels import can_be_drawn
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.selection import choose
+from captum_tfa.index import GradientIndex
 from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, Score
 
 # So many images, spread over the data set, are fetched twice, to see whether they are the same.
@@ -32,7 +34,7 @@ FITTED_TO = 2000
 """So many training images are enough for that."""
 
 DEFAULT_SCORE = WITH_CURVATURE
-"""The score that is taken if the user names none: it tells best which test image was asked."""
+"""The score that is taken if the user names none: its rankings tell best what was asked."""
 
 _ANSWERS = 5  # so many of the model's answers are told
 
@@ -170,6 +172,23 @@ def choose_score(
             "score is made"
         )
     return score
+
+
+def open_index(
+    index: GradientIndex | str | os.PathLike[str], train_dataset: Any, score: Score | None
+) -> GradientIndex:
+    """The index, with the training set at hand.
+
+    Raises:
+        ValueError: It is of another data set, or of another model, loss or choice of parameters
+            than the score.
+        FileNotFoundError: There is no index in the folder.
+    """
+    folder = index.folder if isinstance(index, GradientIndex) else index
+    opened = GradientIndex.open(folder, train_dataset)
+    if score is not None:
+        opened.refuse_other_score(score)
+    return opened
 
 
 def check_statistics(

@@ -8,6 +8,7 @@ with the map of its score on itself, and on the test image.
 from __future__ import annotations
 
 import importlib
+import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 from tqdm.auto import tqdm
 
+from captum_tfa.index import GradientIndex
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.metrics import mean_colour
 from captum_tfa.report import arguments, dataset_facts, methods
@@ -28,6 +30,9 @@ from captum_tfa.scores import Score, other_side, validate
 
 # The mean colour of so many training images stands for that of all of them.
 _COLOUR_IMAGES = 500
+
+_End = list[tuple[int, float]]
+"""Training examples and their scores."""
 
 
 def explain(
@@ -40,6 +45,7 @@ def explain(
     noise_level: float = 0.1,
     *,
     score: Score | str | None = None,
+    index: GradientIndex | str | os.PathLike[str] | None = None,
     method: str | Sequence[str] | None = None,
     layer: nn.Module | str | None = None,
     loss_fn: Callable[..., Tensor] | str | None = None,
@@ -84,8 +90,11 @@ def explain(
             or the data's own if ``loss_fn`` does not say how to draw). A score has its own
             ``loss_fn``, ``output_fn`` and ``parameters``, which are then not given here. For one
             that is not symmetric the test image's map is of the score turned round. None (default):
-            "influence", which tells best which test image was asked (own finding). "grad-cos" is
-            the paper's and needs no fit.
+            "influence", whose rankings tell best which test image was asked (own finding).
+            "grad-cos" is the paper's and needs no fit.
+        index: A `GradientIndex` of the training set, or its folder: the ranking then takes a moment
+            instead of a pass over the training set. The best by its estimates are scored again
+            exactly, so all scores shown are exact ones. None (default): the whole training set.
         method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
@@ -94,8 +103,7 @@ def explain(
             this pair, what the pixels do to the gradients' inner product alone;
             ``"gradient_x_input"``, ``G (x - b)``; ``"gradient"``, ``G``, the paper's map.
             All but the last have a sign, and the part that has the score's own is shown. None
-            (default): "integrated_gradients_norm_held", which tells best which test image was
-            asked (own finding).
+            (default): "occlusion", which says best what the score rests on (own finding).
             Several names give several maps of the same images: the first is drawn in the figure,
             and the report switches between them.
         layer: A module of the model, or its dotted name: maps are then ``dS/dA`` of its
@@ -135,6 +143,7 @@ def explain(
     image = arguments.check_image(test_input)
     given = arguments.check_statistics(mean, std, image.shape[1])
     count = arguments.check_dataset(train_dataset, image.shape[1])
+    opened = None if index is None else arguments.open_index(index, train_dataset, chosen)
     layer_asked = found[0] if found else None
     if chosen is not None:
         loss_fn, output_fn = chosen.loss_fn, chosen.output_fn
@@ -178,13 +187,15 @@ def explain(
     )
     with random_state_kept(question.image.device):
         influence = ScoreInfluence(
-            asked_with, train_dataset, batch_size, num_workers, show_progress
+            asked_with, opened or train_dataset, batch_size, num_workers, show_progress
         )
-        scores = influence.influence(test)[0]
-        ends = _both_ends(scores, k)
-        todo = [index for end in ends for index in end]
+        if opened is None:
+            ends = _both_ends(influence.influence(test)[0], k)
+        else:
+            ends = _end_of(influence, test, k, True), _end_of(influence, test, k, False)
+        todo = [place for end in ends for place in end]
         with tqdm(todo, desc="mapping", unit="image", disable=not show_progress) as bar:
-            mapped = [shown(index, float(scores[index])) for index in bar]
+            mapped = [shown(place, value) for place, value in bar]
 
     # A fitted curvature names the parameters that it was fitted to.
     all_count = chosen is None and parameters is None
@@ -198,6 +209,7 @@ def explain(
         "loss": "cross-entropy" if asked_with.loss_fn is None else _word(asked_with.loss_fn),
         "parameters": "all trainable" if asked_with.choice is None or all_count else "chosen",
         "training_examples": count,
+        "index": None if opened is None else f"{opened.dimension} numbers an example",
         "k": k,
         "nt_samples": nt_samples,
         "noise_level": noise_level,
@@ -248,14 +260,26 @@ def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:
         )
 
 
-def _both_ends(scores: Tensor, k: int) -> tuple[list[int], list[int]]:
-    """Places of the ``k`` highest scores above 0, and of the ``k`` lowest below 0.
+def _both_ends(scores: Tensor, k: int) -> tuple[_End, _End]:
+    """The ``k`` highest scores above 0, and the ``k`` lowest below 0, with their places.
 
     Of equal scores the earlier example goes first. No example stands on both sides.
     """
     falling = scores.argsort(descending=True, stable=True)[:k]
     rising = scores.argsort(stable=True)[:k]
-    return falling[scores[falling] > 0].tolist(), rising[scores[rising] < 0].tolist()
+    return _with_sign(falling, scores[falling], 1), _with_sign(rising, scores[rising], -1)
+
+
+def _end_of(influence: ScoreInfluence, test: Any, k: int, proponents: bool) -> _End:
+    """One of `_both_ends`, by way of an index."""
+    places, scores = influence.influence(test, k, proponents)
+    return _with_sign(places[0], scores[0], 1 if proponents else -1)
+
+
+def _with_sign(places: Tensor, scores: Tensor, sign: int) -> _End:
+    """Places and scores, of scores with this sign."""
+    pairs = zip(places.tolist(), scores.tolist(), strict=True)
+    return [(place, score) for place, score in pairs if sign * score > 0]
 
 
 def _colour(dataset: Dataset[Any], count: int) -> Tensor:

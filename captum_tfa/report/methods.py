@@ -11,9 +11,10 @@ one colour:
   [sundararajan2017axiomatic], without noise.
 - ``integrated_gradients_norm_held``: the same of the score whose norms stay what they are for this
   pair (`norm_held`): what the pixels do to the inner product of the gradients alone. Of these maps
-  it tells best for which test image it was made, by our own measurement.
+  it tells best for which test image it was made, by our own measurement; of a well fitted image it
+  says little of what the score rests on.
 - ``occlusion``: what the score loses when a window becomes ``b`` [zeiler2014visualizing], without
-  noise. Of these maps it says best what the score itself rests on, by our own measurement.
+  noise. Of these maps it says best what the score rests on, by our own measurement.
 
 The last four are contributions and have a sign. A contribution of the score's own sign makes the
 image the proponent, or the opponent, that it is; that part is shown.
@@ -195,7 +196,7 @@ OF_LAYER = Method(
 )
 """The map of a layer: the paper's (appendix D.1)."""
 
-DEFAULT = "integrated_gradients_norm_held"
+DEFAULT = "occlusion"
 """The map of pixels that is drawn if the user names none."""
 
 

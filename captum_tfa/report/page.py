@@ -34,7 +34,7 @@ MOST_BYTES = 20_000_000
 _SCRIPTS = ("maps.js", "cards.js", "controls.js")
 _HEIGHT = 900  # pixels of the frame in a notebook
 _LEGEND_STOPS = 9
-_MARKUP = 5000  # characters of a card without its pictures and maps, about
+_MARKUP = 3000  # characters of a card without its pictures and maps, about
 
 
 @dataclass(frozen=True)

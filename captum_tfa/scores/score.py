@@ -404,6 +404,25 @@ class Score(nn.Module, ABC):
         return found
 
     @outside_inference_mode
+    def of_gradients(
+        self,
+        function: Callable[[Gradients], Tensor],
+        train_inputs: Inputs,
+        train_target: object = None,
+    ) -> Tensor:
+        """What a function makes of the gradients of training examples, ``[B, ...]``.
+
+        Args:
+            function: from the gradients of some of them to ``[b, ...]``.
+            train_inputs: training images ``[B, ...]``, or a tuple for models with several inputs.
+            train_target: labels ``[B, ...]`` or ``None``, as in `forward`.
+        """
+        device = self._ready()
+        inputs = as_tensors(train_inputs, "train_inputs", device)
+        labels = labels_for(len(inputs[0]), train_target, "train_target", device)
+        return self._gradients.apply(function, inputs, labels)
+
+    @outside_inference_mode
     def of_itself(self, train_inputs: Inputs, train_target: object = None) -> Tensor:
         """The score of each example for itself, ``[B]``: its self-influence.
 

@@ -15,6 +15,8 @@ from tests.benchmarks import (
     cuda,
     curvature_table,
     growth,
+    index_build,
+    index_search,
     map_table,
     memory_table,
     rank_table,
@@ -23,7 +25,7 @@ from tests.benchmarks import (
 )
 from tests.benchmarks.markdown import machine, write
 
-PARTS = ("map", "memory", "rank", "tests", "short", "curvature", "growth", "cuda")
+PARTS = ("map", "memory", "rank", "tests", "short", "curvature", "growth", "index", "cuda")
 
 
 def main() -> None:
@@ -79,6 +81,12 @@ def measured(parts: list[str], options: argparse.Namespace) -> Iterator[dict[str
                 yield curvature_table.section(model, *efforts)
     if "growth" in parts:
         yield growth.sections(options.out.parent / "images" / "benchmark_growth.png", quick)
+    if "index" in parts:
+        for model, effort in (index_build.QUICK if quick else index_build.FULL).items():
+            if chosen is None or model in chosen:
+                yield index_build.section(model, *effort)
+        if chosen is None or index_search.NAME in chosen:
+            yield index_search.sections(quick)
     if "cuda" in parts:
         yield cuda.sections(quick)
 

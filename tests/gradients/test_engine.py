@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from captum_tfa import GradDotScore
-from captum_tfa.gradients import memory
+from captum_tfa.gradients import Gradients, memory
 
 
 @pytest.fixture
@@ -46,3 +46,22 @@ def test_a_test_gradient_does_not_depend_on_the_tests_beside_it(model: nn.Module
         for name, gradient in alone.by_name.items():
             torch.testing.assert_close(together.by_name[name].dense[[row]], gradient.dense)
         torch.testing.assert_close(together.squares[[row]], alone.squares)
+
+
+def test_products_of_parameters_add_up_to_those_of_all(model: nn.Module) -> None:
+    score = GradDotScore(model)
+    tests = score.test_gradients(images(3), [0, 1, 2])
+    for rows in (None, torch.tensor([2, 0, 1, 1])):
+
+        def told_apart(gradients: Gradients) -> torch.Tensor:
+            parts = gradients.products_by_parameter(tests, rows)  # noqa: B023
+            whole = gradients.products(tests, rows)  # noqa: B023
+            assert list(parts) == ["0.weight", "0.bias", "3.weight", "3.bias"]
+            inner = [part.inner for part in parts.values() if part.inner is not None]
+            assert whole.inner is not None
+            torch.testing.assert_close(torch.stack(inner).sum(0), whole.inner)
+            squares = torch.stack([part.squares for part in parts.values()]).sum(0)
+            torch.testing.assert_close(squares, whole.squares)
+            return squares
+
+        score._gradients.apply(told_apart, (images(4),), torch.tensor([0, 1, 2, 0]))

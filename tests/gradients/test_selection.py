@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from captum_tfa import GradCosScore, GradDotScore
-from captum_tfa.gradients.selection import choose
+from captum_tfa.gradients.selection import by_layer, choose
 from tests.oracle import EXACT, NETS, SlowScore, assert_exact, cos, dot, relative_error
 
 
@@ -220,3 +220,13 @@ def test_a_tied_parameter_counts_under_each_of_its_names() -> None:
     for choice in (["head.weight"], ["table"], net.table, lambda name: name == "head.weight"):
         scores = GradCosScore(net, parameters=choice)(train, test, 1, labels)
         assert relative_error(scores, alone) < EXACT
+
+
+def test_layers_are_the_modules_that_own_parameters() -> None:
+    names = ["scale", "a.weight", "a.bias", "b.c.weight", "b.weight"]
+    assert by_layer(names) == {
+        "scale": ["scale"],
+        "a": ["a.weight", "a.bias"],
+        "b.c": ["b.c.weight"],
+        "b": ["b.weight"],
+    }

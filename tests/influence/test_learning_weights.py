@@ -61,7 +61,7 @@ def test_the_minimum_is_that_of_a_fine_grid(seed: int, regularisation: float) ->
         for a in range(steps + 1)
         for b in range(steps + 1 - a)
     )
-    weights, first, last = learning_weights._minimised(parts, 3, regularisation, 600, 0.1)
+    weights, first, last = learning_weights.best_weights(parts, 3, regularisation, 600, 0.1)
     assert first == pytest.approx(slow_loss(parts, [1 / 3] * 3, 3, regularisation))
     assert last == pytest.approx(slow_loss(parts, weights.tolist(), 3, regularisation))
     assert last < best + 1e-3
@@ -73,7 +73,7 @@ def test_the_minimum_is_that_of_a_fine_grid(seed: int, regularisation: float) ->
 @pytest.mark.parametrize("seed", range(3))
 def test_where_several_minima_are_it_ends_in_one_of_them(seed: int) -> None:
     parts = drawn(6, seed, 30, 3)
-    weights, _, last = learning_weights._minimised(parts, 3, 0.05, 2000, 0.02)
+    weights, _, last = learning_weights.best_weights(parts, 3, 0.05, 2000, 0.02)
     found = weights.tolist()
     for away in range(3):
         for to in range(3):
@@ -127,7 +127,7 @@ def test_weights_follow_the_order_of_groups_of_ones_own_and_the_loss_of_queries_
 def test_it_takes_under_a_minute_once_the_contributions_are_there() -> None:
     parts = torch.randn(50, 5000, 20, generator=torch.Generator().manual_seed(0))
     started = time.perf_counter()
-    learning_weights._minimised(parts, 10, 0.01, 30, 0.05)
+    learning_weights.best_weights(parts, 10, 0.01, 30, 0.05)
     assert 10 * (time.perf_counter() - started) < 60  # of 300 steps
 
 
@@ -155,7 +155,7 @@ def test_what_is_no_ranking_and_a_query_without_influence_are_refused() -> None:
     parts = drawn(2, 0, 4, 3)
     parts[1] = 0
     with pytest.raises(ValueError, match="Query 1 has a score of 0"):
-        learning_weights._of_one_size(parts)
+        learning_weights.of_one_size(parts)
 
 
 def test_they_are_parameter_weights() -> None:

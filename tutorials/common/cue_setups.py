@@ -54,6 +54,10 @@ class Setup:
         epochs: of training.
         learning_rate: the highest of its cycle.
         batch_size: examples a step.
+        ranked: training images of the taught class that are ranked, at most.
+        mapped: training images with both cues of which maps are drawn, at most.
+        fitted: training images to which curvature is fitted, at most.
+        kinds: whether the kinds of curvature are compared.
     """
 
     cues: Cues
@@ -64,6 +68,10 @@ class Setup:
     epochs: int
     learning_rate: float
     batch_size: int
+    ranked: int
+    mapped: int
+    fitted: int
+    kinds: bool
 
     def trained(self, pictures: Pictures, seed: int) -> nn.Module:
         """The network, trained; the same seed starts at the same weights."""

@@ -203,6 +203,10 @@ class ConvolutionWeight(GramRule):
         )
         return _positions_first(seen.unflatten(0, input.shape[:2]), geometry.groups)
 
+    def applied(self, input: Tensor, weight: Tensor) -> Tensor:
+        output: Tensor = _Convolve.apply(input.flatten(0, 1), weight, None, self.geometry)
+        return output.view(*input.shape[:2], *output.shape[1:])
+
     def deltas(self, delta: Tensor) -> Tensor:
         return _positions_first(delta.flatten(3), self.geometry.groups)
 

@@ -25,6 +25,9 @@ class LinearWeight(GramRule):
     def activations(self, input: Tensor) -> Tensor:
         return input.unsqueeze(1)
 
+    def applied(self, input: Tensor, weight: Tensor) -> Tensor:
+        return input @ weight.mT
+
     def deltas(self, delta: Tensor) -> Tensor:
         return delta.unsqueeze(1)
 

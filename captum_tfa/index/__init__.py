@@ -1,0 +1,6 @@
+"""The gradient index: look once through the training set, ask a thousand times."""
+
+from captum_tfa.index.gradient_index import GradientIndex
+from captum_tfa.index.parts import build_parts
+
+__all__ = ["GradientIndex", "build_parts"]

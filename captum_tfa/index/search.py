@@ -1,0 +1,146 @@
+"""Scores of all training examples from their projections: every one of them, or the best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from captum_tfa.gradients import Gradients, StoredGradients
+from captum_tfa.gradients.rule import Products
+from captum_tfa.index.gradient_index import GradientIndex
+from captum_tfa.index.rows import Rows
+from captum_tfa.scores import Score
+
+_INDEX_BITS = 32
+
+
+class Best(NamedTuple):
+    """The best training examples of each of ``Q`` questions, the best first.
+
+    Attributes:
+        indices: ``[Q, k]``.
+        scores: ``[Q, k]``.
+    """
+
+    indices: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class _Indexed(Gradients):
+    """Gradients of which only inner products with tests and norms are known.
+
+    What a `Score` makes of products it makes of these as of any other, and so an index serves
+    every score that looks at nothing else.
+    """
+
+    inner: Tensor
+    squares: Tensor
+
+    def products(self, tests: StoredGradients | None, rows: Tensor | None) -> Products:
+        return Products(self.inner, self.squares)
+
+    def dense(self) -> dict[str, Tensor]:
+        raise TypeError(
+            "This needs the gradient of each training example itself (RelatIF does, and the "
+            "self-influence of every score with curvature), and an index has projections only. "
+            "Take ScoreInfluence(score, train_dataset)."
+        )
+
+    def stored(self) -> StoredGradients:
+        return StoredGradients(self.dense(), self.squares)  # type: ignore[arg-type]
+
+
+def estimates(score: Score, index: GradientIndex, tests: StoredGradients) -> Iterator[Tensor]:
+    """The scores of all training examples as their projections tell them.
+
+    Args:
+        score: of the index's model, loss and parameters.
+        index: the finished index.
+        tests: gradients of ``Q`` test examples, from `Score.test_gradients`.
+
+    Yields:
+        ``[Q, n]``, in the order of the training set, on the CPU.
+
+    Raises:
+        TypeError: the score needs more of a training gradient than products.
+        ValueError: the index is not finished, or a file is missing or has been cut.
+    """
+    projected = index.project(tests)
+    squares = tests.squares.to(torch.float32)
+    nothing = StoredGradients({}, squares)
+    for rows in index.chunks():
+        norms = rows.norms.to(projected.device)
+        train = _Indexed(rows.losses, {}, rows.inner(projected), norms.square())
+        yield score.of(train, nothing, None).T.cpu()
+
+
+def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:
+    """The ``k`` best of a stream of scores; of equal scores the earlier example comes first.
+
+    Args:
+        parts: scores ``[Q, n]`` in the order of the training set, compared in float32.
+        k: how many, at least 1.
+        highest: whether the highest are the best, or the lowest.
+    """
+    keys: Tensor | None = None
+    start = 0
+    for scores in parts:
+        scores = (scores if highest else -scores).to(torch.float32)
+        places = torch.arange(start, start + scores.shape[1])
+        start += scores.shape[1]
+        if keys is not None and keys.shape[1] == k:
+            # Most are worse than what there is already, for every question.
+            better = (scores > _read(keys[:, -1:], True)[1]).any(0)
+            scores, places = scores[:, better], places[better]
+        found = _keys(scores, places)
+        together = found if keys is None else torch.cat([keys, found], 1)
+        keys = together.topk(min(k, together.shape[1]), dim=1).values
+    if keys is None:
+        raise ValueError("There is nothing to rank.")
+    return Best(*_read(keys, highest))
+
+
+def _keys(scores: Tensor, places: Tensor) -> Tensor:
+    """Whole numbers in the order of float32 scores; of equal ones the later example's is less.
+
+    The bits of a number above 0 are in the order of the numbers; below 0 they are turned round.
+    """
+    bits = (scores + 0.0).contiguous().view(torch.int32).long()
+    ordered = torch.where(bits < 0, -(2**31) - bits - 1, bits)
+    keys: Tensor = (ordered << _INDEX_BITS) + (2**_INDEX_BITS - 1 - places)
+    return keys
+
+
+def _read(keys: Tensor, highest: bool) -> tuple[Tensor, Tensor]:
+    """Indices and scores of `_keys`."""
+    ordered = keys >> _INDEX_BITS
+    places = 2**_INDEX_BITS - 1 - (keys - (ordered << _INDEX_BITS))
+    bits = torch.where(ordered < 0, -(2**31) - ordered - 1, ordered)
+    scores = bits.to(torch.int32).view(torch.float32)
+    return places, scores if highest else -scores
+
+
+def self_influence(score: Score, index: GradientIndex) -> Iterator[Tensor]:
+    """The score of each training example for itself, ``[n]``, from its exact norm.
+
+    Raises:
+        TypeError: the score needs more of a gradient than its norm.
+        ValueError: the score measures test examples otherwise than training examples.
+    """
+    if score._measured is not score._gradients:
+        raise ValueError(
+            "With a measure_fn an example's self-influence needs two gradients of it, and an index "
+            "has one. Take ScoreInfluence(score, train_dataset)."
+        )
+    for rows in index.chunks():
+        yield score.of_same(_with_norms(rows))
+
+
+def _with_norms(rows: Rows) -> Gradients:
+    squares = rows.norms.square()
+    return _Indexed(rows.losses, {}, squares, squares)

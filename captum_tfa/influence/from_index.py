@@ -1,0 +1,123 @@
+"""Ranking from an index: its estimates find the candidates, the engine scores these exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from captum_tfa.index import GradientIndex
+from captum_tfa.index.search import best_of, estimates, self_influence
+from captum_tfa.scores import Score, SumOfScores
+
+
+class FromIndex:
+    """The scores of training examples by way of their projections.
+
+    Args:
+        score: a score of the index's model, loss and parameters, or a sum of such scores.
+        indices: the index, or for a sum one for each of its parts.
+        batch_size: training examples at once when they are scored again.
+
+    Raises:
+        TypeError: something else than an index.
+        ValueError: indices of another number than parts, or of several data sets.
+    """
+
+    def __init__(self, score: Score, indices: Sequence[Any], batch_size: int) -> None:
+        for index in indices:
+            if not isinstance(index, GradientIndex):
+                raise TypeError(
+                    f"A {type(index).__name__} is among the indices; give what GradientIndex.open "
+                    "or GradientIndex.build returns."
+                )
+        self.score, self.batch_size = score, batch_size
+        self.indices: list[GradientIndex] = list(indices)
+        samples = {(each.settings.count, each.settings.sample) for each in self.indices}
+        if len(samples) > 1:
+            raise ValueError(
+                "The indices are of several data sets: "
+                f"{', '.join(f'{count} examples {sample}' for count, sample in sorted(samples))}."
+            )
+        self.data = next((each.data for each in self.indices if each.data is not None), None)
+        self._of_each(_checked)
+
+    def scores(self, inputs: Any, target: Any) -> Iterator[Tensor]:
+        """Estimated scores of every training example, ``[Q, n]``, in their order."""
+        if not isinstance(self.score, SumOfScores):
+            return estimates(self.score, self.indices[0], self.score.test_gradients(inputs, target))
+        labels = self.score.predictions(inputs) if target is None else target
+
+        def table(part: Score, index: GradientIndex) -> Tensor:
+            return torch.cat([*estimates(part, index, part.test_gradients(inputs, labels))], 1)
+
+        return iter([self._of_each(table)])
+
+    def best(
+        self, inputs: Any, target: Any, k: int, proponents: bool, rerank: int
+    ) -> tuple[Tensor, Tensor]:
+        """The ``k`` best training examples, ``[Q, k]`` indices and scores.
+
+        Args:
+            inputs: test images.
+            target: their labels, or ``None``.
+            k: how many.
+            proponents: whether the highest scores are the best.
+            rerank: so many of the best by estimate are scored exactly, and ``k`` if that is more;
+                0 leaves it at estimates. Without the data set it is that too.
+        """
+        exactly = self.data is not None and rerank > 0
+        found = best_of(self.scores(inputs, target), max(k, rerank if exactly else k), proponents)
+        if not exactly:
+            return found.indices[:, :k], found.scores[:, :k]
+        candidates = found.indices.sort(1).values  # of equal scores the earlier example first
+        rows, places = candidates.unique(return_inverse=True)
+        scores = self.exact(inputs, target, rows).gather(1, places)
+        order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
+        return candidates.gather(1, order), scores.gather(1, order)
+
+    def exact(self, inputs: Any, target: Any, rows: Tensor) -> Tensor:
+        """The exact scores ``[Q, n]`` of some training examples, by their numbers ``[n]``."""
+        data = self.data
+        assert data is not None
+        device = next(self.score.model.parameters()).device
+        if target is None and isinstance(self.score, SumOfScores):
+            target = self.score.predictions(inputs)
+
+        def of(part: Score) -> tuple[Tensor]:
+            tests = part.test_gradients(inputs, target)
+            batches = data.batches(rows.tolist(), device, self.batch_size)
+            found = [part.against(batch.inputs, batch.labels, tests).cpu() for batch in batches]
+            return (torch.cat(found).T,)
+
+        return self.score.over_parts(of)[0]
+
+    def self_influence(self) -> Tensor:
+        """The score of every training example for itself, ``[N]``, from its exact norm."""
+        return self._of_each(lambda part, index: torch.cat([*self_influence(part, index)]))
+
+    def _of_each(self, compute: Callable[[Score, GradientIndex], Tensor]) -> Tensor:
+        """What is additive, from each part of the score and its index."""
+        remaining = iter(self.indices)
+        missing = ValueError(
+            f"{len(self.indices)} indices were given for the parts of a {type(self.score).__name__}"
+            "; give one for each, in their order (build_parts makes them)."
+        )
+
+        def of(part: Score) -> tuple[Tensor]:
+            index = next(remaining, None)
+            if index is None:
+                raise missing
+            return (compute(part, index),)
+
+        found = self.score.over_parts(of)[0]
+        if next(remaining, None) is not None:
+            raise missing
+        return found
+
+
+def _checked(score: Score, index: GradientIndex) -> Tensor:
+    index.refuse_other_score(score)
+    return torch.zeros(())

@@ -1,0 +1,137 @@
+"""INDEX RECALL: how many of the exact ranking's best ten are among an index's best ``r``.
+
+``python -m tests.benchmarks.index_recall --data DIR --weights FILE --work FOLDER``, for the small
+CNN and a tree of CIFAR-10 as ``ImageFolder`` reads it. What was computed stays in FOLDER, and a run
+that was stopped goes on. One index of 4,096 dimensions serves for all smaller powers of 2: with
+``D`` halved, bucket ``b`` becomes ``b`` modulo ``D``, so a projection is folded.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import Compose, Normalize, ToTensor
+
+from captum_tfa import GradCosScore, GradientIndex, InfluenceScore
+from captum_tfa.curvature import fit_curvature, load_curvature
+from captum_tfa.demo import SmallCNN
+from captum_tfa.scores import Score
+from tests.benchmarks.markdown import table
+
+matplotlib.use("Agg")
+_WIDEST, _BEST = 4096, 10
+_DIMENSIONS, _RERANKED = (256, 512, 1024, 2048, 4096), (10, 25, 50, 100, 200, 400)
+_STATISTICS = [0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.262]
+
+
+def main() -> None:
+    """Compute what is not there yet, and write the table and the figure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    for name in ("--data", "--weights", "--work"):
+        parser.add_argument(name, type=Path, required=True)
+    parser.add_argument("--count", type=int, default=10_000, help="training images")
+    parser.add_argument("--questions", type=int, default=16)
+    parser.add_argument("--figure", type=Path, default=Path("docs/images/index_recall.png"))
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = SmallCNN(10)
+    model.load_state_dict(torch.load(options.weights, weights_only=True))
+    model.eval()
+    prepare = Compose([ToTensor(), Normalize(*_STATISTICS)])
+    train: Any = ImageFolder(str(options.data / "train"), prepare)
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))
+    train = Subset(train, order[: options.count].tolist())
+    test: Any = ImageFolder(str(options.data / "test"), prepare)
+    spaced = range(0, len(test), len(test) // options.questions)
+    images, labels = zip(*(test[place] for place in spaced), strict=True)
+    question = torch.stack(images), torch.tensor(labels)
+    index = GradientIndex.build(
+        GradCosScore(model), train, options.work / "index", _WIDEST, show_progress=True
+    )
+    file = options.work / "curvature.safetensors"
+    if not file.exists():
+        fit_curvature(model, train, max_examples=1000).save(file)
+    scores = {
+        "grad-cos": GradCosScore(model),
+        "influence (cos)": InfluenceScore(model, load_curvature(file, model)),
+    }
+    found = {
+        name: _curve(score, index, train, question, options.work / f"exact {name}.pt")
+        for name, score in scores.items()
+    }
+    for name, curve in found.items():
+        rows = [
+            [f"{dimension:,}", *(f"{value:.3f}" for value in values)]
+            for dimension, values in curve.items()
+        ]
+        print(f"\n{name}\n\n" + table(("dimensions", *map(str, _RERANKED)), rows), flush=True)
+    _draw(found, options.figure)
+
+
+def _curve(
+    score: Score, index: GradientIndex, train: Dataset[Any], question: Any, file: Path
+) -> dict[int, list[float]]:
+    """Mean recall for each ``r``, by dimension."""
+    tests = score.test_gradients(*question)
+    best = _exact(score, train, tests, file).topk(_BEST, dim=1).indices
+    wide, norms = index.project(tests), tests.squares.sqrt()
+    curve = {}
+    for dimension in _DIMENSIONS:
+        folded = _folded(wide, dimension)
+        parts = [
+            _folded(directions, dimension) @ folded.T
+            for rows in index.chunks()
+            for directions in rows.directions(wide.device)
+        ]
+        estimated = torch.cat(parts).T / norms[:, None]
+        ranked = estimated.topk(max(_RERANKED), dim=1).indices
+        curve[dimension] = [
+            float((ranked[:, :count, None] == best[:, None]).any(1).float().mean())
+            for count in _RERANKED
+        ]
+    return curve
+
+
+def _folded(vectors: Tensor, dimension: int) -> Tensor:
+    return vectors.unflatten(1, (-1, dimension)).sum(1)
+
+
+def _exact(score: Score, train: Any, tests: Any, file: Path) -> Tensor:
+    """Exact scores ``[Q, N]``, kept as they come."""
+    done = (
+        torch.load(file, weights_only=True) if file.exists() else torch.empty(len(tests.squares), 0)
+    )
+    while done.shape[1] < len(train):
+        some = [train[place] for place in range(done.shape[1], min(len(train), done.shape[1] + 64))]
+        images, labels = zip(*some, strict=True)
+        found = score.against(torch.stack(images), torch.tensor(labels), tests).T
+        done = torch.cat([done, found], 1)
+        if done.shape[1] % 1280 == 0 or done.shape[1] == len(train):
+            torch.save(done, file)
+    return done
+
+
+def _draw(found: dict[str, dict[int, list[float]]], file: Path) -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, len(found), figsize=(8, 3.2), sharey=True)
+    for axis, (name, curve) in zip(axes, found.items(), strict=True):
+        for dimension, values in curve.items():
+            axis.plot(_RERANKED, values, marker="o", markersize=3, label=f"{dimension:,}")
+        axis.set(title=name, xlabel="re-ranked", xscale="log", ylim=(0, 1.03))
+        axis.axhline(0.95, color="grey", linewidth=0.6)
+    axes[0].set_ylabel("recall of the exact best 10")
+    axes[-1].legend(title="dimensions", fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""A process that builds the tests' index: ``python -m tests.index.builder FOLDER COUNT DELAY``.
+
+Under torchrun it is one of several. ``DIE_ONCE`` names a file: the last rank then makes it and dies
+in the middle of its work, if it was not there yet.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import torch.distributed as dist
+from torch import Tensor
+
+from tests.index.small import BATCH, Counted, build
+
+
+class _Deadly(Counted):
+    """Kills its process at its tenth example."""
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        if len(self.asked) == 16 + 2 * BATCH + 2:  # 16 for the sample
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def main() -> None:
+    """Build, in a process group if torchrun started it."""
+    folder, count, delay = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
+    kind: type[Counted] = Counted
+    if "RANK" in os.environ:
+        dist.init_process_group("gloo")
+        once = os.environ.get("DIE_ONCE")
+        last = dist.get_rank() == dist.get_world_size() - 1
+        if once and last and not Path(once).exists():
+            Path(once).touch()
+            kind = _Deadly
+    build(kind(count, delay), folder)
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()
