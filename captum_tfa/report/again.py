@@ -35,5 +35,7 @@ def how_again(explanation: Explanation) -> str:
     else:
         given.append(f"method={(methods[0] if len(methods) == 1 else methods)!r}")
     given += [f"{name}={settings[name]!r}" for name in ("batch_size", "seed") if name in settings]
+    if settings.get("index") is not None:
+        given.append(f"index=index,  # {settings['index']}")
     lines = [f"    {part}" if "  # " in part else f"    {part}," for part in given]
     return "\n".join(["explain(", *lines, ")"])

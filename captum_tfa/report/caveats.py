@@ -35,6 +35,11 @@ def of_scores(explanation: Explanation) -> list[str]:
         )
     if score == "grad-dot":
         said.append("Grad-dot scores of different test images cannot be compared.")
+    if explanation.settings.get("index") is not None:
+        said.append(
+            "The images were found by the estimates of an index, so one that belongs here may be "
+            "missing, but the scores that are shown are exact."
+        )
     return said
 
 

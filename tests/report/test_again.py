@@ -47,5 +47,12 @@ def test_what_was_made_by_the_user_is_named() -> None:
     assert "parameters=parameters,\n" in how_again(loss)
 
 
+def test_an_index_is_named() -> None:
+    assert "index=index,  # 8 numbers an example\n" in how_again(
+        explanation(settings={"index": "8 numbers an example"})
+    )
+    assert "index=" not in how_again(explanation(settings={"index": None}))
+
+
 def test_a_command_is_told_as_it_was_typed() -> None:
     assert how_again(explanation(command="captum-tfa demo")) == "captum-tfa demo"

@@ -33,6 +33,8 @@ def test_they_stand_only_where_they_matter() -> None:
     assert "without curvature" not in said(settings={"score": "influence (cos)"})
     assert "cannot be compared" in said(settings={"score": "grad-dot"})
     assert "cannot be compared" not in said(settings={"score": "grad-cos"})
+    assert "estimates of an index" in said(settings={"index": "8 numbers an example"})
+    assert "estimates of an index" not in said(settings={"index": None})
     assert "grid of their patches" in said(settings={"model": "VisionTransformer"})
     assert "grid of their patches" not in said(settings={"model": "ResNet"})
     assert "noise that smooths" in said(method=METHODS["gradient"])
