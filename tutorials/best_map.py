@@ -296,17 +296,23 @@ page.table(
 # score. At insertion a good map makes it lower than the control does, at deletion higher. A few
 # test images with a huge loss dominate a mean, so the share of pairs won stands beside it.
 
+
 # %%
-losses = {
-    name: {
-        setup: area_under_curve(run.fractions, sign * torch.tensor(values))
-        for setup, values in of.items()
+def areas_of(found: dict, sign: torch.Tensor) -> dict:
+    """The areas under the curves of loss changes, ``[pairs]`` by map and setup."""
+    return {
+        name: {
+            setup: area_under_curve(run.fractions, sign * torch.tensor(values))
+            for setup, values in setups.items()
+        }
+        for name, setups in found["losses"].items()
     }
-    for name, of in found["losses"].items()
-}
 
 
-def against(name: str, control: str, setup: str) -> str:
+losses = areas_of(found, sign)
+
+
+def against(name: str, control: str, setup: str, losses: dict = losses) -> str:
     gap = losses[name][setup] - losses[control][setup]
     better = gap > 0 if "deletion" in setup else gap < 0
     images = of_images(gap.view(of_cases))
@@ -427,6 +433,20 @@ page.table(
             interval(of_images(rival_net(name) - rival_net("centre"))),
         ]
         for name in rival_ranked
+    ],
+)
+rival_losses = areas_of(rival_found, rival_sign)
+page.say(
+    f"The loss after a step of {run.step_size:g}, which knows nothing of the score: against random "
+    "pixels or blocks, as above."
+)
+page.table(
+    ["score", "map", *SETUPS],
+    [
+        [of, name, *(against(name, "random", setup, numbers) for setup in SETUPS)]
+        for of, numbers in ((PAPER_SCORE, losses), (run.score, rival_losses))
+        for name in numbers
+        if name != "random"
     ],
 )
 page.save()

@@ -71,6 +71,7 @@ run = settings(
     seeds=3,
     setups=("colours", "textures", "tints", "photographs"),  # what to run, by the first word
     side=5,  # of the cues, in pixels
+    tints_seeds=3,
     photograph_seeds=1,
     photograph_side=64,
     photograph_epochs=6,
@@ -415,13 +416,14 @@ OF_PHOTOGRAPHS = [
 asked_of = {
     key: value
     for key, value in vars(run).items()
-    if key not in ("out", "cache", "seeds", "setups", "data") and not key.startswith("photograph")
+    if key not in ("out", "cache", "seeds", "tints_seeds", "setups", "data")
+    and not key.startswith("photograph")
 }
 found: dict[str, list[dict[str, Any]]] = {name: [] for name in SETUPS}
-for seed in range(max(run.seeds, run.photograph_seeds)):
+seeds_of = {"photographs": run.photograph_seeds, "tints": run.tints_seeds}
+for seed in range(max(run.seeds, *seeds_of.values())):
     for name, setup in SETUPS.items():
-        seeds = run.photograph_seeds if name.startswith("photographs") else run.seeds
-        if seed >= seeds:
+        if seed >= seeds_of.get(name.split(",")[0], run.seeds):
             continue
         say(f"{name}, seed {seed}")
         file = f"{name.replace(', ', '-').replace(' ', '-')}-{seed}.json"
@@ -490,6 +492,11 @@ some_run = next(iter(told.values()))[0]
 
 
 # %%
+def names_of(part: str) -> list[str]:
+    """The names under which a part of the runs has its numbers; not every run has all parts."""
+    return list(next((one[part] for runs in told.values() for one in runs if part in one), {}))
+
+
 def side_by_side(part: str, first: str) -> None:
     """A table of AUCs: a row a ranking, a column a set-up."""
     record.table(
@@ -502,7 +509,7 @@ def side_by_side(part: str, first: str) -> None:
                     for runs in told.values()
                 ],
             ]
-            for kind in some_run[part]
+            for kind in names_of(part)
         ],
     )
 
@@ -525,7 +532,7 @@ record.table(
                 for runs in told.values()
             ],
         ]
-        for kind in some_run["seconds"]
+        for kind in names_of("seconds")
     ],
 )
 

@@ -29,7 +29,7 @@ from captum_tfa import (
     TrajectoryRecorder,
 )
 from captum_tfa.attr.along_training import by_layer
-from captum_tfa.metrics import share_of_positive_inside
+from captum_tfa.metrics.localisation import share_of_positive_inside
 from common.record import Record, interval
 from common.settings import settings
 

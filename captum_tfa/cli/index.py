@@ -14,6 +14,7 @@ from torch import nn
 
 from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import UserError, as_user_error, own_errors
+from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.index import GradientIndex
 from captum_tfa.scores import GradDotScore
@@ -44,7 +45,8 @@ def _build(options: argparse.Namespace) -> None:
     root = data.training_root(options.data)
     classes = data.find_classes(root)
     model, preprocess = models.build(options.model, len(classes))
-    models.load_weights(model, options.weights)
+    models.weights_into(model, options.model, options.weights)
+    check_class_order(model, classes)
     model.to(device).eval()
     training_set = data.open_folder(root, classes, preprocess)
     one_logit = models.check_runs(model, training_set[0][0], len(classes))

@@ -260,7 +260,7 @@ def _add_index(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("folder", metavar="DIR", help="where the index lies or shall lie")
     add("--data", metavar="DIR", required=True, help="the training images, as for explain")
     add("--model", metavar="NAME", required=True, help="as for explain")
-    add("--weights", metavar="FILE", required=True, help="as for explain")
+    add("--weights", metavar="FILE", help="as for explain")
     add(
         "--loss",
         choices=("logit", "margin"),

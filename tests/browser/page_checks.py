@@ -114,3 +114,14 @@ def too_faint(browser: Chromium) -> list[str]:
     assert found["looked"] > 20, "the check sees the page's texts"
     wrong: list[str] = found["wrong"]
     return wrong
+
+
+def named_otherwise_than_seen(browser: Chromium) -> list[str]:
+    """Links and buttons whose name does not hold the text that is seen on them."""
+    found: list[str] = browser.run(
+        """[...document.querySelectorAll("a[aria-label], button[aria-label]")]
+        .map(e => [e.getAttribute("aria-label"), e.textContent.replace(/\\s+/g, " ").trim()])
+        .filter(([name, seen]) => !name.toLowerCase().includes(seen.toLowerCase()))
+        .map(([name, seen]) => `${name}: ${seen}`)"""
+    )
+    return found

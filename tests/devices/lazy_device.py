@@ -1,4 +1,4 @@
-"""A score, a map, a ranking and a smooth map on torch's lazy device, beside those of the CPU.
+"""Scores, maps, a ranking and XtrAIn on torch's lazy device, beside those of the CPU.
 
 The device computes on the CPU and refuses, as a GPU does, to mix devices. Run as a program, because
 it cannot be switched off again: ``python -m tests.devices.lazy_device``.
@@ -11,7 +11,15 @@ import torch._lazy.ts_backend
 from captum.attr import NoiseTunnel
 from torch import Tensor, nn
 
-from captum_tfa import GradCosScore, LayerTrainingGradCos, ScoreInfluence, TrainingGradCos
+from captum_tfa import (
+    GradCosScore,
+    IntegratedXtrAIn,
+    LayerTrainingGradCos,
+    ScoreInfluence,
+    TrainingGradCos,
+    Trajectory,
+    XtrAIn,
+)
 
 LABELS = torch.tensor([0, 2, 1, 1])
 
@@ -34,7 +42,12 @@ def results(device: str) -> dict[str, Tensor]:
     best = ScoreInfluence(score, pairs, batch_size=2).influence((test, [1, 0]), k=3)
     layer = LayerTrainingGradCos(model, model[2]).attribute(train, labels, (test[:1], 1))
     assert isinstance(layer, Tensor)
+    twice = {name: 2 * tensor.cpu() for name, tensor in model.state_dict().items()}
+    trajectory = Trajectory([model.state_dict(), twice])
+    parts = IntegratedXtrAIn(model, trajectory).contributions(train, 1)
     found = {
+        "XtrAIn": XtrAIn(model, trajectory).attribute(train, LABELS),
+        "contributions": torch.cat([part.flatten() for part in parts.values()]),
         "scores": score(train, test[:1], 1, labels),
         "maps": maps.attribute(train, labels, (test[:1], 1)),
         "maps of predictions": maps.attribute(train, None, test[:1]),

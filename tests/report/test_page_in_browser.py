@@ -293,6 +293,7 @@ def test_contrast(browser: Chromium, file: Path, dark: bool) -> None:
 
 def test_names_identities_headings(page: Chromium) -> None:
     assert page_checks.structure(page) == []
+    assert page_checks.named_otherwise_than_seen(page) == []
     assert page_checks.without_a_name(page) == []
 
 

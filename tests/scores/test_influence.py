@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -239,6 +240,47 @@ def test_fitted_curvatures_stand_between_the_gradients(kind: Any, normalise: str
     (right,) = torch.autograd.grad(expected.sum(), leaf)
     assert relative_error(score(train, test, 1, LABELS), expected) < 1e-7
     assert relative_error(TrainingGradient(score).attribute(train, LABELS, (test, 1)), right) < 1e-7
+
+
+@pytest.mark.parametrize("kind", ["ekfac", "kfac", "diagonal", "fisher", "ggn", "cg"])
+def test_as_the_damping_of_a_fitted_curvature_grows_scores_tend_to_those_without(kind: Any) -> None:
+    model, images = _net(), _images(12)
+    pairs = list(zip(images, (torch.arange(12) % 3).tolist(), strict=True))
+    curvature = fit_curvature(model, pairs, kind)  # type: ignore[arg-type]
+    train, test = _images(4), _images(1)
+    right = [
+        plain(model)(train, test, 1, LABELS).detach() for plain in (GradDotScore, GradCosScore)
+    ]
+    errors = []
+    for damping in (1.0, 1e3, 1e7):
+        damped = curvature.with_damping(damping)
+        dot, cos, theta, ell = (
+            InfluenceScore(model, damped, normalise)(train, test, 1, LABELS).detach()
+            for normalise in (None, "cos", "theta", "ell")
+        )
+        errors.append([relative_error(dot * damped.absolute_damping, right[0])])
+        errors[-1].append(relative_error(cos, right[1]))
+    for one, other in pairwise(errors):
+        assert all(later < earlier for earlier, later in zip(one, other, strict=True))
+    assert max(errors[-1]) < 1e-3
+    for ranked in (theta, ell):
+        assert torch.equal(ranked.argsort(), right[1].argsort())
+
+
+@pytest.mark.parametrize("kind", ["ekfac", "kfac", "diagonal", "fisher"])
+def test_ell_over_the_tests_own_norm_is_symmetric_under_a_fitted_curvature(kind: Any) -> None:
+    model, images = _net(), _images(12)
+    pairs = list(zip(images, (torch.arange(12) % 3).tolist(), strict=True))
+    curvature = fit_curvature(model, pairs, kind)  # type: ignore[arg-type]
+    one, other = _images(1), _images(1)
+    ell = InfluenceScore(model, curvature, "ell")
+
+    def forth(train: Tensor, label: int, test: Tensor, test_label: int) -> Tensor:
+        # Of an image with itself, ell is the norm that divides.
+        own = ell(test, test, test_label, torch.tensor([test_label]))
+        return (ell(train, test, test_label, torch.tensor([label])) / own).detach()
+
+    assert relative_error(forth(one, 2, other, 0), forth(other, 0, one, 2)) < 1e-7
 
 
 def test_a_curvature_of_other_weights_is_refused() -> None:

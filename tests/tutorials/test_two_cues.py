@@ -27,6 +27,7 @@ def test_every_setup_score_kind_and_map_is_read(tmp_path: Path) -> None:
         fitted=8,
         gradients=(4, 8),
         seeds=1,
+        tints_seeds=1,
     )
     asked = [run for runs in seen["found"].values() for run in runs if run["asked"]]
     assert asked, "no test image is fooled by both cues, so nothing was read"
