@@ -16,6 +16,7 @@ from tests.benchmarks import (
     curvature_table,
     growth,
     index_build,
+    index_growth,
     index_search,
     map_table,
     memory_table,
@@ -87,6 +88,9 @@ def measured(parts: list[str], options: argparse.Namespace) -> Iterator[dict[str
                 yield index_build.section(model, *effort)
         if chosen is None or index_search.NAME in chosen:
             yield index_search.sections(quick)
+        if chosen is None or index_growth.NAME in chosen:
+            place = options.out.parent / "images" / "index_growth.png"
+            yield index_growth.sections(place, quick)
     if "cuda" in parts:
         yield cuda.sections(quick)
 

@@ -66,7 +66,7 @@ def _row(folder: Path, count: int, rounds: int) -> list[str]:
     index = stand_in(folder, score, count)
     files = sorted(folder.glob("*.projections"))
     one, many = (
-        lambda questions=questions: _ask(index, score, questions) for questions in (1, _MANY)
+        lambda questions=questions: ask(index, score, questions) for questions in (1, _MANY)
     )
     cold_read, cold_one = [], []
     for _ in range(rounds):
@@ -118,7 +118,8 @@ def stand_in(folder: Path, score: Score, count: int) -> GradientIndex:
     return GradientIndex(folder, settings, None)
 
 
-def _ask(index: GradientIndex, score: Score, questions: int) -> None:
+def ask(index: GradientIndex, score: Score, questions: int) -> None:
+    """So many questions to an index."""
     images, labels = torch.randn(questions, 8), torch.zeros(questions, dtype=torch.long)
     tests = score.test_gradients(images, labels)
     best_of(estimates(score, index, tests), _BEST, True)
