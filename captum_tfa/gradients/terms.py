@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import chain
 from typing import ClassVar, Protocol
 
 import torch
@@ -144,9 +145,8 @@ class Sum(_Formed):
     @property
     def places(self) -> tuple[Place, ...]:
         """As `Term.places`."""
-        if not self.separable:
-            return ()
-        return tuple(place for term in self.terms for place in term.places)
+        each = [term.places for term in self.terms]
+        return tuple(chain.from_iterable(each)) if all(each) else ()  # all of the term, or none
 
     def gradient(self) -> Tensor:
         """As `Term.gradient`."""

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from captum_tfa import GradCosScore, ScoreInfluence, TrainingGradCos
-from captum_tfa.gradients import terms
+from captum_tfa.gradients import collector
 from captum_tfa.gradients.uses import ParameterUses
 from tests.oracle import CLASSES, NETS, SlowScore, assert_exact, relative_error, slow_map
 
@@ -324,13 +324,13 @@ def test_a_layout_is_found_once_for_batches_of_one_size(
     score = GradCosScore(model, loss)
     test = torch.randn(1, 3, 8, 8).double()
     found: list[int] = []
-    plain = terms.layout_of
+    plain = collector.layout_of
 
     def counted(*arguments: Any) -> Any:
         found.append(1)
         return plain(*arguments)
 
-    monkeypatch.setattr(terms, "layout_of", counted)
+    monkeypatch.setattr(collector, "layout_of", counted)
     tests = score.test_gradients(test, None if labels is None else labels[:1])
     score.against(torch.randn(3, 3, 8, 8).double(), labels, tests)
     assert found

@@ -4,6 +4,7 @@ import math
 
 import numpy
 import pytest
+import scipy.stats
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,7 @@ def test_all_numbers_are_those_of_numpy(pairs: list[tuple[float, float]]) -> Non
     treated, control = torch.tensor(pairs, dtype=torch.float64).T
     found = paired_difference(treated, control)
     gaps = (treated - control).numpy()
-    half = 1.959964 * numpy.std(gaps, ddof=1) / math.sqrt(len(gaps))
+    half = scipy.stats.norm.ppf(0.975) * numpy.std(gaps, ddof=1) / math.sqrt(len(gaps))
     assert found.mean == pytest.approx(gaps.mean())
     assert found.low == pytest.approx(gaps.mean() - half)
     assert found.high == pytest.approx(gaps.mean() + half)

@@ -10,7 +10,7 @@ from tests.oracle.compare import (
 )
 from tests.oracle.model_state import model_state
 from tests.oracle.models import LAYER_NETS, NETS, small_cnn
-from tests.oracle.slow_score import SlowScore, cos, dot, slow_map, without_hooks
+from tests.oracle.slow_score import SlowScore, cos, dot, flat, slow_map, without_hooks
 
 __all__ = [
     "CLASSES",
@@ -24,6 +24,7 @@ __all__ = [
     "classifier",
     "cos",
     "dot",
+    "flat",
     "head",
     "model_state",
     "randomized",

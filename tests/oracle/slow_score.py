@@ -78,7 +78,7 @@ class SlowScore(nn.Module):
                         of_test = self.gradient(_row(test, row), _label(test_target, row))
                     of_test = [gradient.detach() for gradient in of_test]
                 of_train = self.gradient(_row(train, row), _label(train_target, row))
-                scores.append(self.formula(_flat(of_train), _flat(of_test)))
+                scores.append(self.formula(flat(of_train), flat(of_test)))
         return torch.stack(scores)
 
     def gradient(self, one: tuple[Tensor, ...], label: Tensor | None) -> list[Tensor]:
@@ -174,5 +174,5 @@ def _label(target: Tensor | int | None, row: int) -> Tensor | None:
     return target[[row if len(target) > 1 else 0]]
 
 
-def _flat(gradients: list[Tensor]) -> Tensor:
+def flat(gradients: list[Tensor]) -> Tensor:
     return torch.cat([gradient.flatten() for gradient in gradients])
