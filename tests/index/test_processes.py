@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[2]
 COUNT = 55  # five shards, the last of seven examples
 
 
-def torchrun(folder: Path, processes: int, restarts: int = 0, **environment: str) -> None:
+def torchrun(folder: Path, processes: int, **environment: str) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
+    # A busy machine may also lose a connection between processes that begin.
+    command += [f"--nproc-per-node={processes}", "--max-restarts=3"]
     command += ["-m", "tests.index.builder", str(folder), str(COUNT), "0"]
     done = subprocess.run(
         command,
@@ -40,7 +41,7 @@ def test_several_processes_write_the_bytes_of_one(tmp_path: Path, processes: int
 
 def test_a_rank_that_dies_is_started_again(tmp_path: Path) -> None:
     dead = tmp_path / "dead"
-    torchrun(tmp_path / "many", 2, restarts=1, DIE_ONCE=str(dead))
+    torchrun(tmp_path / "many", 2, DIE_ONCE=str(dead))
     assert dead.exists()
     build(Counted(COUNT), tmp_path / "one")
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
