@@ -17,6 +17,7 @@ from captum_tfa.cli.errors import UserError, as_user_error, own_errors
 from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.index import GradientIndex
+from captum_tfa.index.processes import join_processes
 from captum_tfa.scores import GradDotScore
 
 # Ranks with less to do wait for the others at the end.
@@ -82,7 +83,7 @@ def _among_processes(device: torch.device) -> Iterator[None]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+        join_processes("nccl" if device.type == "cuda" else "gloo", _PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"WORLD_SIZE is {os.environ['WORLD_SIZE']}, but the processes do not find each other "

@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch.distributed as dist
 from torch import Tensor
 
+from captum_tfa.index.processes import join_processes
 from tests.index.small import BATCH, Counted, build
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     folder, count, delay = Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])
     kind: type[Counted] = Counted
     if "RANK" in os.environ:
-        dist.init_process_group("gloo")
+        join_processes("gloo", timedelta(minutes=5))
         once = os.environ.get("DIE_ONCE")
         last = dist.get_rank() == dist.get_world_size() - 1
         if once and last and not Path(once).exists():
