@@ -12,25 +12,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.ticker import MaxNLocator
-from numpy.typing import NDArray
 from torch import Tensor
 
+from captum_tfa.report.drawing import (
+    INK,
+    OPPONENT,
+    PROPONENT,
+    QUIET,
+    frame,
+    rgb,
+    short,
+    show_picture,
+)
 from captum_tfa.report.explanation import Explanation, TrainingExample
 from captum_tfa.report.heat import HEAT_COLOURS, common_top, heats
 
 MOST_COLUMNS = 10
 """Most images a side that the figure draws; the saved tensors hold all."""
-
-_PROPONENT = "#1b6ca8"
-_OPPONENT = "#b3401f"
-_INK = "#222222"
-_QUIET = "#666666"
 
 _LEFT = 0.065  # of a block, where its pictures begin
 _ROWS = ("training image", "where in the\ntraining image", "where in the\ntest image")
@@ -48,12 +51,12 @@ def draw(explanation: Explanation) -> Figure:
     every = (*explanation.proponents[:columns], *explanation.opponents[:columns])
     drawn = [heat for example in every for heat in heats(explanation, example)]
     scale = Normalize(0.0, common_top(drawn), clip=True)
-    name = _short(explanation.label_name)
+    name = short(explanation.label_name)
     halves = right.add_gridspec(2, 1, hspace=0)
     for place, (title, way, examples, colour) in enumerate(
         (
-            ("Proponents", "more", explanation.proponents, _PROPONENT),
-            ("Opponents", "less", explanation.opponents, _OPPONENT),
+            ("Proponents", "more", explanation.proponents, PROPONENT),
+            ("Opponents", "less", explanation.opponents, OPPONENT),
         )
     ):
         panel = right.add_subfigure(halves[place, 0])
@@ -61,7 +64,7 @@ def draw(explanation: Explanation) -> Figure:
         meaning = f"learning these makes “{name}” {way} likely here"
         if len(examples) > columns:
             meaning += f"; the first {columns} of {len(examples)}"
-        panel.text(_LEFT, 0.932, meaning, fontsize=9.5, color=_QUIET, va="top")
+        panel.text(_LEFT, 0.932, meaning, fontsize=9.5, color=QUIET, va="top")
         _draw_block(panel, explanation, examples[:columns], colour, columns, scale)
     if every:
         _draw_colour_bar(bar, scale, explanation.method.legend)
@@ -70,21 +73,21 @@ def draw(explanation: Explanation) -> Figure:
 
 def _draw_test(panel: SubFigure, explanation: Explanation) -> None:
     axes = panel.add_axes((0.08, 0.53, 0.84, 0.22))
-    _show_picture(axes, explanation.test_image)
-    _frame(axes, _INK)
-    axes.set_title("Test image", fontsize=12.5, fontweight="bold", color=_INK, pad=8)
-    said, asked = _short(explanation.predicted_name), _short(explanation.label_name)
+    show_picture(axes, explanation.test_image)
+    frame(axes, INK)
+    axes.set_title("Test image", fontsize=12.5, fontweight="bold", color=INK, pad=8)
+    said, asked = short(explanation.predicted_name), short(explanation.label_name)
     agrees = explanation.label == explanation.predicted
     lines = (
         ("model says", f"{said} ({explanation.confidence:.1%})"),
         *([("you ask about", asked)] if explanation.label_given else []),
         ("question", f"why “{asked}”?" if agrees else f"why not “{asked}”?"),
-        ("maps", _short(_map_word(explanation))),
+        ("maps", short(_map_word(explanation))),
     )
     for row, (what, answer) in enumerate(lines):
         y = 0.5 - 0.05 * row
-        panel.text(0.08, y, what, fontsize=8.5, color=_QUIET, va="top")
-        panel.text(0.08, y - 0.017, answer, fontsize=11, color=_INK, va="top")
+        panel.text(0.08, y, what, fontsize=8.5, color=QUIET, va="top")
+        panel.text(0.08, y - 0.017, answer, fontsize=11, color=INK, va="top")
 
 
 def _map_word(explanation: Explanation) -> str:
@@ -104,7 +107,7 @@ def _draw_block(
 ) -> None:
     if not examples:
         none = "No training image has such a score."
-        panel.text(_LEFT, 0.7, none, fontsize=11, color=_INK, va="top")
+        panel.text(_LEFT, 0.7, none, fontsize=11, color=INK, va="top")
         return
     grid = panel.add_gridspec(
         3, columns, left=_LEFT, right=0.99, bottom=0.03, top=0.835, wspace=0.08, hspace=0.06
@@ -112,18 +115,18 @@ def _draw_block(
     for column, example in enumerate(examples):
         rows = [panel.add_subplot(grid[row, column]) for row in range(3)]
         of_train, of_test = heats(explanation, example)
-        _show_picture(rows[0], example.image)
+        show_picture(rows[0], example.image)
         _show_heat(rows[1], example.image, of_train, scale)
         _show_heat(rows[2], explanation.test_image, of_test, scale)
         for axes, what in zip(rows, _ROWS, strict=True):
-            _frame(axes, colour)
+            frame(axes, colour)
             if column == 0:
-                axes.set_ylabel(what, fontsize=8.5, color=_QUIET, labelpad=4)
+                axes.set_ylabel(what, fontsize=8.5, color=QUIET, labelpad=4)
         score = example.score_text.replace("-", "−")
         rows[0].set_title(
-            f"{_short(example.label_name, 17)}\n{score}  ·  #{example.index}",
+            f"{short(example.label_name, 17)}\n{score}  ·  #{example.index}",
             fontsize=8.5,
-            color=_INK,
+            color=INK,
             pad=3,
             linespacing=1.25,
         )
@@ -135,37 +138,11 @@ def _draw_colour_bar(panel: SubFigure, scale: Normalize, legend: str) -> None:
     bar = panel.colorbar(ScalarMappable(scale, HEAT_COLOURS), cax=axes, extend="max")
     bar.ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
     bar.ax.yaxis.set_major_formatter("{x:g}×")
-    bar.ax.tick_params(labelsize=8, colors=_INK)
-    bar.set_label(f"{legend}, times its image’s mean", fontsize=9, color=_INK)
-
-
-def _show_picture(axes: Axes, image: Tensor) -> None:
-    axes.imshow(_rgb(image), interpolation="nearest")
+    bar.ax.tick_params(labelsize=8, colors=INK)
+    bar.set_label(f"{legend}, times its image’s mean", fontsize=9, color=INK)
 
 
 def _show_heat(axes: Axes, image: Tensor, heat: Tensor, scale: Normalize) -> None:
-    grey = _rgb(image).mean(axis=2)
+    grey = rgb(image).mean(axis=2)
     axes.imshow(0.12 + 0.5 * grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.imshow(heat.numpy(), cmap=HEAT_COLOURS, norm=scale, interpolation="nearest")
-
-
-def _rgb(image: Tensor) -> NDArray[np.float32]:
-    """``[H, W, 3]`` of a picture with three channels; of any other number, their mean in grey."""
-    if len(image) != 3:
-        image = image.mean(dim=0, keepdim=True).expand(3, -1, -1)
-    pixels: NDArray[np.float32] = image.permute(1, 2, 0).float().numpy()
-    return pixels
-
-
-def _frame(axes: Axes, colour: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for side in axes.spines.values():
-        side.set(color=colour, linewidth=1.0)
-
-
-def _short(text: str, most: int = 24) -> str:
-    """``text``, cut in the middle if it is too long for its place; never read as mathematics."""
-    if len(text) > most:
-        text = f"{text[: most // 2 - 1]}…{text[-(most - most // 2) :]}"
-    return text.replace("$", r"\$")

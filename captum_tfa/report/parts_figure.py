@@ -16,7 +16,16 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from captum_tfa.report.figure import _frame, _rgb, _short, _show_picture
+from captum_tfa.report.drawing import (
+    INK,
+    OPPONENT,
+    PROPONENT,
+    QUIET,
+    frame,
+    rgb,
+    short,
+    show_picture,
+)
 from captum_tfa.scores import ParameterWeights
 
 if TYPE_CHECKING:
@@ -24,8 +33,6 @@ if TYPE_CHECKING:
 
 MOST_GROUPS = 8
 """Most groups that a figure of parts draws: those of the largest parts."""
-
-_FOR, _AGAINST, _INK, _QUIET = "#1b6ca8", "#b3401f", "#222222", "#666666"
 
 
 def draw_parts(explained: ExplainedParts) -> Figure:
@@ -39,16 +46,16 @@ def draw_parts(explained: ExplainedParts) -> Figure:
         rows, 3 * columns, width_ratios=[5, 1, 0.9] * columns,
         left=0.02, right=0.9, bottom=0.03, top=top, wspace=0.06, hspace=0.34,
     )  # fmt: skip
-    title = f"why “{_short(explained.label_name)}”?  {explained.score_name}, part by part"
-    figure.text(0.02, 0.985, title, fontsize=12, fontweight="bold", color=_INK, va="top")
+    title = f"why “{short(explained.label_name)}”?  {explained.score_name}, part by part"
+    figure.text(0.02, 0.985, title, fontsize=12, fontweight="bold", color=INK, va="top")
     for row, example in enumerate(explained.examples):
         scale = _scale(example)
         most = max(float(example.parts.abs().max()), abs(example.score), 1e-30)
         picture = figure.add_subplot(grid[row, 0])
-        _show_picture(picture, example.image)
-        _frame(picture, _INK)
+        show_picture(picture, example.image)
+        frame(picture, INK)
         picture.set_title(
-            f"{_short(example.label_name, 16)} · #{example.index}", fontsize=8.5, color=_INK, pad=3
+            f"{short(example.label_name, 16)} · #{example.index}", fontsize=8.5, color=INK, pad=3
         )
         cells = [("whole network", example.map, example.score)]
         cells += [
@@ -59,8 +66,8 @@ def draw_parts(explained: ExplainedParts) -> Figure:
             axes = figure.add_subplot(grid[row, 3 * column])
             _show_map(axes, example.image, map, scale)
             axes.set_title(
-                f"{_short(name, 16)}\n{part:+.3g}".replace("-", "−"),
-                fontsize=8.5, color=_INK, pad=3, linespacing=1.2,
+                f"{short(name, 16)}\n{part:+.3g}".replace("-", "−"),
+                fontsize=8.5, color=INK, pad=3, linespacing=1.2,
             )  # fmt: skip
             _draw_bar(figure.add_subplot(grid[row, 3 * column + 1]), part, most)
         bar_axes = figure.add_axes((0.925, 0.12, 0.012, top - 0.2)) if row == 0 else None
@@ -69,11 +76,11 @@ def draw_parts(explained: ExplainedParts) -> Figure:
             ends = ["0", "most"] if scale.vmin == 0 else ["lowers", "0", "raises"]
             low, high = float(scale.vmin or 0), float(scale.vmax or 0)
             bar.set_ticks([low, high] if scale.vmin == 0 else [low, 0, high])
-            bar.set_ticklabels(ends, fontsize=8, color=_INK)
+            bar.set_ticklabels(ends, fontsize=8, color=INK)
     if len(shown) < len(explained.groups):
         figure.text(
             0.9, 0.985, f"the {len(shown)} largest of {len(explained.groups)} groups",
-            fontsize=8.5, color=_QUIET, va="top", ha="right",
+            fontsize=8.5, color=QUIET, va="top", ha="right",
         )  # fmt: skip
     return figure
 
@@ -99,8 +106,8 @@ def draw_weights(weights: ParameterWeights | Mapping[str, ParameterWeights]) -> 
     for number, (name, each) in enumerate(several.items()):
         places = np.arange(len(groups)) + (number - (len(several) - 1) / 2) * height
         axes.barh(places, each.weights, height * 0.92, label=name)
-    axes.axvline(1 / len(groups), color=_QUIET, linewidth=0.8, linestyle=":")
-    axes.set_yticks(range(len(groups)), [_short(group, 32) for group in groups], fontsize=8.5)
+    axes.axvline(1 / len(groups), color=QUIET, linewidth=0.8, linestyle=":")
+    axes.set_yticks(range(len(groups)), [short(group, 32) for group in groups], fontsize=8.5)
     axes.invert_yaxis()  # the first layer on top
     axes.set_xlabel("weight (dotted: all alike)", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
@@ -140,14 +147,14 @@ def _show_map(axes: Axes, image: Tensor, map: Tensor, scale: Normalize) -> None:
         np.clip(map.numpy(), scale.vmin, scale.vmax),
         cmap=_colours(scale), norm=scale, interpolation="nearest",
     )  # fmt: skip
-    outline = _rgb(image).mean(axis=2)
+    outline = rgb(image).mean(axis=2)
     axes.imshow(outline, cmap="gray", alpha=0.18, vmin=0, vmax=1, interpolation="nearest")
-    _frame(axes, _QUIET)
+    frame(axes, QUIET)
 
 
 def _draw_bar(axes: Axes, part: float, most: float) -> None:
-    axes.bar([0], [part], color=_FOR if part > 0 else _AGAINST)
-    axes.axhline(0, color=_INK, linewidth=0.8)
+    axes.bar([0], [part], color=PROPONENT if part > 0 else OPPONENT)
+    axes.axhline(0, color=INK, linewidth=0.8)
     axes.set_ylim(-most, most)
     axes.set_xlim(-0.6, 0.6)
     axes.axis("off")
