@@ -56,5 +56,11 @@ def by_layer(model: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def minus_margin(outputs: Tensor, labels: Tensor) -> Tensor:
+    """The loss of TRAK: ``log (1 − p) − log p``."""
+    probability = outputs.softmax(1).gather(1, labels[:, None])[:, 0]
+    return (1 - probability).log() - probability.log()
+
+
 def built(score: Any, folder: Path) -> GradientIndex:
     return GradientIndex.build(score, DATA, folder, DIMENSION, precision="float32", shard_size=25)

@@ -20,15 +20,10 @@ from tests.influence.projected_slowly import (
     LABELS,
     built,
     matrix,
+    minus_margin,
     slow_features,
 )
 from tests.influence.tiny_sets import TEST_LABELS, TESTS, linear_and_conv
-
-
-def minus_margin(outputs: Tensor, labels: Tensor) -> Tensor:
-    own = outputs.gather(1, labels[:, None])[:, 0]
-    probability = outputs.softmax(1).gather(1, labels[:, None])[:, 0]
-    return (1 - probability).log() - probability.log() + 0 * own
 
 
 class SameMatrix(AbstractProjector):
