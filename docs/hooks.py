@@ -1,7 +1,7 @@
 """What the site adds to the pages: formulas as MathML, citations as links. All at build time.
 
-A formula between dollar signs becomes MathML, which browsers set by themselves: no script and no
-font has to be loaded. A citation key, in a page or in a docstring, becomes a link with authors and
+A formula between dollar signs, or one of a docstring, becomes MathML, which browsers set by
+themselves: no script and no font has to be loaded. A citation key, in a page or in a docstring, becomes a link with authors and
 year to its row of the references.
 """
 
@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from formulas import latex
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.utils import get_relative_url
@@ -23,6 +24,7 @@ _ROW = re.compile(
 _FORMULA = re.compile(
     r'<(?P<tag>span|div) class="arithmatex">\\(?P<kind>[(\[])(?P<latex>.*?)\\[)\]]</(?P=tag)>', re.S
 )
+_CODE = re.compile(r"<(pre|h[1-6]|a)\b.*?</\1>|<code>(?P<code>[^<]*)</code>", re.S)
 _TAG = re.compile(r"(<[^>]+>)")
 _KEY = re.compile(r"(?<![\w#/.-])\[?([a-z]+\d{4}[a-z]+)\]?(?![\w/-])")
 _NOT_WITHIN = {"a", "code", "pre", "script", "style", "h1", "h2", "h3", "h4", "math"}
@@ -49,6 +51,19 @@ def with_formulas(content: str) -> str:
             raise PluginError(f"the formula ${latex}$ cannot be read: {error}") from error
 
     return _FORMULA.sub(set_one, content)
+
+
+def with_formulas_of_code(content: str) -> str:
+    """The page's HTML with those pieces of code as MathML that are formulas.
+
+    Blocks of code, titles and links stay as they are.
+    """
+
+    def set_one(found: re.Match[str]) -> str:
+        formula = None if found["code"] is None else latex(html.unescape(found["code"]))
+        return found[0] if formula is None else convert(formula)
+
+    return _CODE.sub(set_one, content)
 
 
 def with_citations(content: str, names: dict[str, str], references: str) -> str:
@@ -80,7 +95,7 @@ def with_citations(content: str, names: dict[str, str], references: str) -> str:
 
 def on_page_content(content: str, page: Any, config: Any, files: Any) -> str:
     """Called by mkdocs for the HTML of each page."""
-    content = with_formulas(content)
+    content = with_formulas_of_code(with_formulas(content))
     source = Path(config["docs_dir"]) / _REFERENCES
     names = authors_and_year(source.read_text(encoding="utf-8"))
     if page.file.src_uri == _REFERENCES:  # each row can be linked to

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,11 @@ def _hooks() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(DOCS))  # as mkdocs does
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(DOCS))
     return module
 
 
@@ -73,3 +78,32 @@ def test_all_formulas_of_the_pages_can_be_read() -> None:
             assert hooks.convert(latex).startswith("<math ")
             found += 1
     assert found > 20
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        ("θ", r"\theta"),
+        ("g_test", None),  # nothing says that it is no name of the code's
+        ("⟨g_train, H⁻¹ g_test⟩", r"\langle g_{\text{train}},H^{-1}\,g_{\text{test}}\rangle"),
+        ("(1/n) Σ_i S_i", r"(1/n)\,\sum _{i}\,S_{i}"),
+        ("A_{t+1} x² ± √pairs", r"A_{t+1}\,x^{2}\pm \sqrt{\text{pairs}}"),
+        ("∫₀¹ ∂S/∂x dt", r"\int _{0}^{1}\,\partial S/\partial x\,dt"),
+        ("f*(x) = φ'_i", r"f^{*}(x)=\varphi '_{i}"),
+        ("training set\n× groups", r"\text{training set}\times \text{groups}"),
+        ("hessian_reg = n λ", None),
+        ('TracInScore(model, [state], [η/n], measure_fn="logit")', None),
+    ],
+)
+def test_a_formula_of_a_docstring_is_told_from_code(code: str, expected: str | None) -> None:
+    assert hooks.latex(code) == expected
+
+
+def test_formulas_of_code_are_set_but_not_in_blocks_titles_and_links() -> None:
+    page = hooks.with_formulas_of_code("<p>a <code>‖g‖²</code> and <code>name</code></p>")
+    assert '<math xmlns="http://www.w3.org/1998/Math/MathML" display="inline">' in page
+    assert "<code>name</code>" in page
+    assert "‖g‖²" not in page
+    for tag in ("pre", "h2", "a"):
+        same = f"<{tag}><code>‖g‖²</code></{tag}>"
+        assert hooks.with_formulas_of_code(same) == same
