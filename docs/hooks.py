@@ -1,8 +1,8 @@
 """What the site adds to the pages: formulas as MathML, citations as links. All at build time.
 
 A formula between dollar signs, or one of a docstring, becomes MathML, which browsers set by
-themselves: no script and no font has to be loaded. A citation key, in a page or in a docstring, becomes a link with authors and
-year to its row of the references.
+themselves: no script and no font has to be loaded. A citation key, in a page or in a docstring,
+becomes a link with authors and year to its row of the references.
 """
 
 from __future__ import annotations
