@@ -11,9 +11,10 @@ from types import ModuleType
 from typing import Any
 
 from captum_tfa.audit.audit import audit
+from captum_tfa.audit.clusters import Cluster
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.opponents import Pair, PairOpponent
-from captum_tfa.audit.regions import Cluster, Regions, find_regions
+from captum_tfa.audit.regions import Regions, find_regions
 from captum_tfa.audit.result import Audit, Mistake
 from captum_tfa.audit.suspected_labels import SuspectedLabel
 from captum_tfa.audit.suspects import Region, Suspect

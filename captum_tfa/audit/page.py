@@ -13,8 +13,8 @@ from markupsafe import Markup
 
 from captum_tfa.audit import page_charts
 from captum_tfa.audit.again import how_again
+from captum_tfa.audit.clusters import Cluster
 from captum_tfa.audit.page_pictures import Pictures
-from captum_tfa.audit.regions import Cluster
 from captum_tfa.audit.result import Audit, Mistake
 from captum_tfa.report.heat import HEAT_COLOURS
 from captum_tfa.report.html import colour_legend, environment, framed, own_file, policy

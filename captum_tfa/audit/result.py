@@ -9,9 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from captum_tfa.audit.clusters import Cluster
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.opponents import Pair, Ranked
-from captum_tfa.audit.regions import Cluster, ControlNumbers, Regions
+from captum_tfa.audit.regions import ControlNumbers, Regions
 from captum_tfa.audit.suspected_labels import SuspectedLabel
 from captum_tfa.audit.suspects import Suspect, as_csv
 from captum_tfa.audit.writing import write_whole
