@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from captum_tfa.audit import collecting, suspects
-from captum_tfa.audit.checks import check_numbers, check_test_set, refuse_other_score
+from captum_tfa.audit.checks import check_method, check_numbers, check_test_set, refuse_other_score
 from captum_tfa.audit.control import DRAWS, chance_control
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.fingerprint import fingerprint
@@ -121,6 +121,7 @@ def audit(
     arguments.check_numbers(
         k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size, seed
     )
+    check_method(method)
     drawn_by = methods.choose(method, of_layer=False)
     chosen = arguments.choose_score(score, model, loss_fn, output_fn, parameters)
     validate(model)

@@ -168,7 +168,7 @@ def as_csv(suspects: Sequence[Suspect], files: Mapping[int, str | None]) -> str:
         files: Of the training images, where they are known.
     """
     text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
+    table = csv.writer(text)  # with the line ends of RFC 4180, so that any other is quoted
     table.writerow(COLUMNS)
     for each in suspects:
         region = "" if each.region is None else str(each.region)
