@@ -149,9 +149,9 @@ def _training(audit: Audit, index: int, label: int) -> dict[str, Any]:
 def _label(pictures: Pictures, audit: Audit, suspected: Any) -> dict[str, Any]:
     return {
         **_training(audit, suspected.index, suspected.label),
+        "predicted": audit.class_names[suspected.predicted],
         "suspicion": suspected.suspicion,
-        "deviations": suspected.deviations,
-        "own_class": suspected.own_class,
+        "loss": suspected.loss,
         "picture": pictures.of_training(suspected.index) if pictures.room() else "",
     }
 

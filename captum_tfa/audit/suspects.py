@@ -94,7 +94,8 @@ def suspects_of(
             each.index,
             each.label,
             "label",
-            f"label {names[each.label]} may be wrong: speaks against the test images",
+            f"label {names[each.label]} may be wrong: hard to learn, and speaks against the test "
+            f"images; the model says {names[each.predicted]}",
             each.suspicion,
         )
         for each in labels

@@ -15,6 +15,11 @@ def test_answers_equal_those_of_one_picture_at_a_time() -> None:
     assert answers.predicted.tolist() == expected.tolist()
     torch.testing.assert_close(answers.confidence.double(), sure.double())
     assert answers.labels.tolist() == [label for _, label in TESTS.samples]
+    with torch.no_grad():
+        losses = [
+            nn.functional.cross_entropy(MODEL(image[None]), label[None]) for image, label in TESTS
+        ]
+    torch.testing.assert_close(answers.losses, torch.stack(losses))
 
 
 def test_mistakes_are_the_wrong_answers_the_surest_first() -> None:
@@ -22,13 +27,14 @@ def test_mistakes_are_the_wrong_answers_the_surest_first() -> None:
         torch.tensor([0, 1, 0, 1, 0]),
         torch.tensor([1, 1, 1, 0, 1]),
         torch.tensor([0.6, 0.99, 0.9, 0.7, 0.9]),
+        torch.zeros(5),
     )
     assert answers.mistakes(None).tolist() == [2, 4, 3, 0]  # of equal ones the earlier
     assert answers.mistakes(2).tolist() == [2, 4]
 
 
 def test_a_sample_is_spread_and_holds_each_place_once() -> None:
-    answers = Answers(*(torch.zeros(10) for _ in range(3)))
+    answers = Answers(*(torch.zeros(10) for _ in range(4)))
     assert answers.sample(100).tolist() == list(range(10))
     assert answers.sample(4).tolist() == [0, 3, 6, 9]
 
@@ -42,6 +48,8 @@ def test_one_logit_tells_two_classes_apart() -> None:
         logit = model(images)[:, 0]
     assert answers.predicted.tolist() == (logit > 0).long().tolist()
     torch.testing.assert_close(answers.confidence, torch.sigmoid(logit.abs()))
+    binary = nn.functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(answers.losses, binary(logit, torch.zeros(6), reduction="none"))
 
 
 def test_a_label_that_the_model_does_not_know_is_named() -> None:

@@ -48,7 +48,7 @@ def test_opponents_are_those_of_every_pair_scored_alone() -> None:
     check(found)
     table = one_by_one()
     torch.testing.assert_close(
-        found.tally.suspicion, -table[SAMPLE].double().mean(0), atol=1e-6, rtol=1e-4
+        found.tally.harm, -table[SAMPLE].double().mean(0), atol=1e-6, rtol=1e-4
     )
     assert int(found.tally.sampled) == 4
     for place in range(24):
@@ -63,7 +63,7 @@ def test_passes_that_share_the_tests_give_the_same(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(opponents, "_SCORES_BYTES", 4 * 24 * 2)  # two test images a pass
     parts = ranked()
     assert parts.indices.tolist() == whole.indices.tolist()
-    torch.testing.assert_close(parts.tally.suspicion, whole.tally.suspicion)
+    torch.testing.assert_close(parts.tally.harm, whole.tally.harm)
     assert parts.tally.own.tolist() == whole.tally.own.tolist()
 
 
@@ -86,7 +86,7 @@ def test_passes_that_were_kept_are_not_made_again(
     monkeypatch.setattr(opponents, "_ranked", refuse)
     again = ranked(Progress(tmp_path, {"a": 1}))
     assert again.indices.tolist() == first.indices.tolist()
-    assert torch.equal(again.tally.suspicion, first.tally.suspicion)
+    assert torch.equal(again.tally.harm, first.tally.harm)
 
 
 def test_an_index_finds_the_same_with_exact_scores(tmp_path: Path) -> None:

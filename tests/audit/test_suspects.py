@@ -64,7 +64,7 @@ def test_labels_come_before_opponents_that_come_up_again_and_again() -> None:
         Pair(1, 0, tuple(range(20)), (PairOpponent(6, 1, 4, 0.2, -0.1),)),  # too small a share
         Pair(1, 1, tuple(range(3)), (PairOpponent(6, 1, 3, 1.0, -0.1),)),  # no more often
     )
-    labels = (SuspectedLabel(9, 1, 0.2, 5.0, -0.1),)
+    labels = (SuspectedLabel(9, 1, 0, 0.2, 0.1, -0.1, 2.0),)
     found = suspects_of(None, None, (8, 8), labels, pairs, NAMES)
     assert [(each.index, each.kind) for each in found] == [
         (9, "label"),
