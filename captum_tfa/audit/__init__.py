@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
+from captum_tfa.audit.clusters import Cluster
 from captum_tfa.audit.evidence import Evidence
-from captum_tfa.audit.regions import Cluster, Regions, find_regions
+from captum_tfa.audit.regions import Regions, find_regions
 
 __all__ = ["Cluster", "Evidence", "Regions", "find_regions"]

@@ -5,45 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from captum_tfa.audit.clustering import LEAST_POINTS, spectral_clusters
+from captum_tfa.audit.clusters import Cluster, made
+from captum_tfa.audit.control import elsewhere
+from captum_tfa.audit.descriptors import Described, describe
+from captum_tfa.audit.embedding import on_a_plane
 from captum_tfa.audit.evidence import Evidence
+from captum_tfa.audit.excess import Contents
 
-
-@dataclass(frozen=True, eq=False)
-class Cluster:
-    """Regions that look alike and lie alike.
-
-    Attributes:
-        members: their pairs, places in the evidence, ``[m]``, the most typical first.
-        mean_map: what makes their scores what they are, ``[H, W]``; each map weighs the same, and
-            its sum is 1 (0 if all maps are zero).
-        mean_patch: mean of the parts of the images under the maps' peaks, ``[C, h, w]`` in [0, 1].
-        box: the typical region, ``(top, left, height, width)`` in pixels.
-        peaks: for each member the middle of its map's peak ``(y, x)`` in pixels, ``[m, 2]``.
-        images: how many different training images.
-        share_of_mistakes: of the mistakes in the evidence that a member stands behind, in [0, 1].
-        purity: the share of each label among the members, largest first.
-        strength: how much more often such regions come up than chance would have it (nats).
-        gap: ``strength`` minus the mean top strength of the control.
-        p: share of the draws, this one counted in, whose top is as strong; in (0, 1].
-        stands_out: whether it is stronger than the top of every control draw allows.
-        examples: a few members, of different training images and mistakes, the most typical first.
-    """
-
-    members: Tensor
-    mean_map: Tensor
-    mean_patch: Tensor
-    box: tuple[int, int, int, int]
-    peaks: Tensor
-    images: int
-    share_of_mistakes: float
-    purity: dict[int, float]
-    strength: float
-    gap: float
-    p: float
-    stands_out: bool
-    examples: Tensor
+_ELSEWHERE = 3  # times that the maps of a draw are moved round
+_NO_PAIR = -1
 
 
 @dataclass(frozen=True)
@@ -51,9 +25,10 @@ class ControlNumbers:
     """What the top cluster is compared with.
 
     Attributes:
-        strengths: the top cluster's strength of each control draw.
-        needed: what a cluster must have to stand out.
-        false_alarm_rate: how often the top of evidence without a cause stands out.
+        strengths: the top cluster's strength of each control draw, in nats.
+        needed: what a cluster must exceed to stand out: the most of these.
+        false_alarm_rate: how often at least one cluster of evidence that is no different from the
+            control stands out: 1 in (draws + 1).
     """
 
     strengths: tuple[float, ...]
@@ -66,12 +41,13 @@ class Regions:
     """What was found.
 
     Attributes:
-        clusters: the most striking first.
-        groups: the place of each pair's cluster in ``clusters``, ``[M]``.
+        clusters: the most striking first. None, if all maps are zero.
+        groups: the place of each pair's cluster in ``clusters``, ``[M]``; −1 for a pair whose map
+            is zero wherever its score could come from.
         embedding: two coordinates a pair, ``[M, 2]``; near ones are alike.
         control: what the top was compared with.
-        stands_out: how many clusters do.
-        says: one sentence: what stands out, or that nothing does, with the control's numbers.
+        stands_out: how many clusters do; they are the first ones.
+        says: what stands out, or that nothing does, with the control's numbers, in plain words.
     """
 
     clusters: tuple[Cluster, ...]
@@ -85,18 +61,106 @@ class Regions:
 def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int = 0) -> Regions:
     """Cluster what the opponents of mistakes share, and say whether it is more than chance.
 
-    SpRAy [lapuschkin2019unmasking] for training images: a pair is described by its downsized map
-    and by the part of its image under the map's peak; spectral clustering of the 10 nearest
-    neighbours, with as many clusters as the eigengap says. The control goes the same way, so
-    "stands out" holds for the top of all clusters at once.
+    SpRAy [lapuschkin2019unmasking] for training images: an image is described by its downsized map
+    and by the part of it under the map's peak; spectral clustering of the 10 nearest neighbours,
+    with as many clusters as the eigengap says. An image counts once, however many mistakes it
+    stands behind. A cluster is as strong as the part under the peaks is more often the same than in
+    random images and elsewhere in the same images (`Contents.excess`). Every draw of the control
+    goes the same way, compared with all the others and the evidence: so the top of evidence that is
+    no different from the control is stronger than all of ``R`` draws once in ``R + 1`` audits,
+    however many clusters there are.
 
     Args:
         evidence: maps of the opponents of mistakes.
         control: the same by chance, see `chance_control`; taken one at a time. At least 1.
-        seed: of k-means and of the embedding.
+        seed: of k-means, of the embedding and of the control's other places.
 
     Raises:
         ImportError: scikit-learn is not installed; ``pip install "captum_tfa[audit]"``.
-        ValueError: no control, or one of another size than the evidence.
+        ValueError: no control, or one whose images have another size than the evidence's.
     """
-    raise NotImplementedError
+    found = describe(evidence)
+    places = torch.full((len(evidence),), _NO_PAIR)
+    draws = [_Draw(found, evidence, seed)]
+    for number, each in enumerate(control):
+        if each.images.shape[1:] != evidence.images.shape[1:]:
+            raise ValueError(
+                f"the control's images have the shape {tuple(each.images.shape[1:])}, those of the "
+                f"evidence {tuple(evidence.images.shape[1:])}; they must be of one size"
+            )
+        draws.append(_Draw(describe(each), each, seed + 1 + number))
+    if len(draws) == 1:
+        raise ValueError("control is empty; without it nothing can stand out: give at least 1 draw")
+    tops = [_top(draws, place) for place in range(1, len(draws))]
+    numbers = ControlNumbers(tuple(tops), max(tops), 1 / len(draws))
+    if not len(found):
+        says = "Nothing stands out: every map is zero, so none of them says where to look."
+        plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
+        return Regions((), places, plane, numbers, 0, says)
+
+    clusters = []
+    for regions, excess in _against_the_others(draws, 0).merged(draws[0].groups):
+        clusters.append(made(evidence, found, regions, excess, numbers.strengths))
+        places[clusters[-1].members] = len(clusters) - 1
+    plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
+    here = found.of_pair >= 0
+    plane[here] = on_a_plane(found.points, seed)[found.of_pair[here]]
+    stands_out = sum(cluster.stands_out for cluster in clusters)
+    says = _said(clusters, stands_out, numbers, len(found))
+    return Regions(tuple(clusters), places, plane, numbers, stands_out, says)
+
+
+class _Draw:
+    """The evidence or a draw of the control: its clusters, and what lies elsewhere in its images.
+
+    Args:
+        found: its regions.
+        evidence: the pairs.
+        seed: of its clustering and of the other places.
+    """
+
+    def __init__(self, found: Described, evidence: Evidence, seed: int) -> None:
+        self.contents = found.contents
+        self.groups = spectral_clusters(found.points, seed)
+        others = [describe(each).contents for each in elsewhere(evidence, _ELSEWHERE, seed)]
+        self.elsewhere = torch.cat(others)
+
+
+def _against_the_others(draws: list[_Draw], place: int) -> Contents:
+    others = [each.contents for number, each in enumerate(draws) if number != place]
+    return Contents(draws[place].contents, [torch.cat(others), draws[place].elsewhere])
+
+
+def _top(draws: list[_Draw], place: int) -> float:
+    """The strength of a draw's strongest cluster; 0 if all its maps are zero."""
+    if not len(draws[place].contents):
+        return 0.0
+    return _against_the_others(draws, place).merged(draws[place].groups)[0][1].strength
+
+
+def _said(clusters: list[Cluster], stands_out: int, control: ControlNumbers, images: int) -> str:
+    top = clusters[0]
+    draws = len(control.strengths)
+    least, most = min(control.strengths), max(control.strengths)
+    by_chance = f"the tops of the control's {draws} draws have {least:.3g} to {most:.3g}"
+    few = (
+        ""
+        if images >= LEAST_POINTS
+        else (
+            f" There are only {images} different training images, too few to tell groups apart: "
+            f"{LEAST_POINTS} are needed, so all are one cluster."
+        )
+    )
+    if not stands_out:
+        return (
+            f"Nothing stands out: the strongest cluster has a strength of {top.strength:.3g}, and "
+            f"{by_chance}.{few}"
+        )
+    what = "One region stands out" if stands_out == 1 else f"{stands_out} regions stand out"
+    where = "at one place" if top.at_one_place > 0.5 else "at varying places"
+    first = "it" if stands_out == 1 else "the strongest"
+    return (
+        f"{what}: {first} lies in {top.images} training images, {where}, and stands behind "
+        f"{top.share_of_mistakes:.0%} of the mistakes; its strength is {top.strength:.3g}, and "
+        f"{by_chance}.{few}"
+    )
