@@ -61,7 +61,7 @@ class Contents:
         for far in self.chance:
             by_chance = torch.searchsorted(far[members], radii, right=True)
             # One more by chance than was seen: that none was seen does not mean never.
-            p = p.maximum((by_chance + 1) / (far.shape[1] + 1))
+            p = p.maximum((by_chance.double() + 1) / (far.shape[1] + 1))
         ratio = log_likelihood_ratio(within, len(self.own), p)
         row, column = divmod(int(ratio.argmax()), len(members))
         return Excess(
