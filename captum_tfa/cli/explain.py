@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> None:
         f"{len(training_set)} training images of {len(classes)} classes in {root}: "
         f"{data.listed(classes)}\n"
         f"images are prepared by {one_line(repr(preprocess))}\n"
-        f"the model is right on {_tried(model, training_set)}"
+        f"the model is right on {tried(model, training_set)}"
     )
 
     loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> None:
     if options.index is not None:
         with as_user_error(OSError), own_errors():
             index = GradientIndex.open(options.index, training_set)
-    score = _score(options, model, training_set, loss_fn)
+    score = score_of(options, model, training_set, loss_fn)
     explanation = explained(
         lambda: explain(
             model,
@@ -83,7 +83,7 @@ def run(options: argparse.Namespace) -> None:
             layer=options.layer,
             loss_fn=None if isinstance(score, Score) else loss_fn,
             batch_size=options.batch_size,
-            num_workers=_workers(device, training_set),
+            num_workers=workers(device, training_set),
             seed=options.seed,
             show_progress=True,
         )
@@ -100,7 +100,7 @@ def _methods(names: str | None) -> str | list[str] | None:
     return names.split(",") if names is not None and "," in names else names
 
 
-def _score(
+def score_of(
     options: argparse.Namespace,
     model: nn.Module,
     training_set: Dataset[Any],
@@ -222,7 +222,7 @@ def show(out: str) -> None:
         say(f"no browser can be opened from here; open {report} yourself")
 
 
-def _workers(device: torch.device, training_set: Dataset[Any]) -> int:
+def workers(device: torch.device, training_set: Dataset[Any]) -> int:
     """Processes that load pictures: a fast device would wait for one."""
     try:
         pickle.dumps(training_set)
@@ -232,7 +232,7 @@ def _workers(device: torch.device, training_set: Dataset[Any]) -> int:
 
 
 @torch.no_grad()
-def _tried(model: nn.Module, training_set: Dataset[Any]) -> str:
+def tried(model: nn.Module, training_set: Dataset[Any]) -> str:
     """How many of some training images the model gets right, in words.
 
     A model that knows its training images shows that weights, classes and preparation are the
