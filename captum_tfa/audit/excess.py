@@ -13,6 +13,7 @@ ones count alike; large parts of one colour, which come up everywhere, do not.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,7 +61,7 @@ class Contents:
         for far in self.chance:
             by_chance = torch.searchsorted(far[members], radii, right=True)
             # One more by chance than was seen: that none was seen does not mean never.
-            p = p.maximum((by_chance + 1) / (far.shape[1] + 1))
+            p = p.maximum((by_chance.double() + 1) / (far.shape[1] + 1))
         ratio = log_likelihood_ratio(within, len(self.own), p)
         row, column = divmod(int(ratio.argmax()), len(members))
         return Excess(
@@ -110,5 +111,5 @@ def log_likelihood_ratio(count: Tensor, of: int, p: Tensor) -> Tensor:
 def _distances(one: Tensor, two: Tensor) -> Tensor:
     """Root mean squared difference of contents, ``[N, K]``, float64."""
     exact = "donot_use_mm_for_euclid_dist"
-    apart: Tensor = torch.cdist(one.double(), two.double(), compute_mode=exact)
-    return apart / float(one.shape[1]) ** 0.5
+    found: Tensor = torch.cdist(one.double(), two.double(), compute_mode=exact)
+    return found / math.sqrt(one.shape[1])

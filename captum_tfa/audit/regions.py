@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.audit.clustering import LEAST_POINTS, spectral_clusters
-from captum_tfa.audit.clusters import Cluster, made
+from captum_tfa.audit.clusters import LEAST_LIFT, Cluster, made
 from captum_tfa.audit.control import elsewhere
 from captum_tfa.audit.descriptors import Described, describe
 from captum_tfa.audit.embedding import on_a_plane
@@ -26,13 +26,15 @@ class ControlNumbers:
 
     Attributes:
         strengths: the top cluster's strength of each control draw, in nats.
-        needed: what a cluster must exceed to stand out: the most of these.
+        needed: what a cluster's strength must exceed for it to stand out: the most of these.
+        needed_lift: how many times as often as by chance it must come up besides.
         false_alarm_rate: how often at least one cluster of evidence that is no different from the
-            control stands out: 1 in (draws + 1).
+            control stands out, at most: 1 in (draws + 1).
     """
 
     strengths: tuple[float, ...]
     needed: float
+    needed_lift: float
     false_alarm_rate: float
 
 
@@ -41,7 +43,7 @@ class Regions:
     """What was found.
 
     Attributes:
-        clusters: the most striking first. None, if all maps are zero.
+        clusters: those that stand out first, then by their strength. None, if all maps are zero.
         groups: the place of each pair's cluster in ``clusters``, ``[M]``; −1 for a pair whose map
             is zero wherever its score could come from.
         embedding: two coordinates a pair, ``[M, 2]``; near ones are alike.
@@ -68,7 +70,8 @@ def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int =
     random images and elsewhere in the same images (`Contents.excess`). Every draw of the control
     goes the same way, compared with all the others and the evidence: so the top of evidence that is
     no different from the control is stronger than all of ``R`` draws once in ``R + 1`` audits,
-    however many clusters there are.
+    however many clusters there are. Since opponents are no random images, a cluster has to come up
+    `LEAST_LIFT` times as often as by chance besides.
 
     Args:
         evidence: maps of the opponents of mistakes.
@@ -92,16 +95,20 @@ def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int =
     if len(draws) == 1:
         raise ValueError("control is empty; without it nothing can stand out: give at least 1 draw")
     tops = [_top(draws, place) for place in range(1, len(draws))]
-    numbers = ControlNumbers(tuple(tops), max(tops), 1 / len(draws))
+    numbers = ControlNumbers(tuple(tops), max(tops), LEAST_LIFT, 1 / len(draws))
     if not len(found):
         says = "Nothing stands out: every map is zero, so none of them says where to look."
         plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
         return Regions((), places, plane, numbers, 0, says)
 
-    clusters = []
-    for regions, excess in _against_the_others(draws, 0).merged(draws[0].groups):
-        clusters.append(made(evidence, found, regions, excess, numbers.strengths))
-        places[clusters[-1].members] = len(clusters) - 1
+    merged = _against_the_others(draws, 0).merged(draws[0].groups)
+    clusters = sorted(
+        (made(evidence, found, regions, excess, numbers.strengths) for regions, excess in merged),
+        key=lambda cluster: (cluster.stands_out, cluster.strength),
+        reverse=True,
+    )
+    for place, cluster in enumerate(clusters):
+        places[cluster.members] = place
     plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
     here = found.of_pair >= 0
     plane[here] = on_a_plane(found.points, seed)[found.of_pair[here]]
@@ -151,16 +158,17 @@ def _said(clusters: list[Cluster], stands_out: int, control: ControlNumbers, ima
             f"{LEAST_POINTS} are needed, so all are one cluster."
         )
     )
+    how = f"comes up {top.lift:.3g} times as often as by chance"
     if not stands_out:
         return (
-            f"Nothing stands out: the strongest cluster has a strength of {top.strength:.3g}, and "
-            f"{by_chance}.{few}"
+            f"Nothing stands out: the strongest cluster has a strength of {top.strength:.3g} and "
+            f"{how}; {by_chance}, and {LEAST_LIFT:.3g} times as often is the least.{few}"
         )
     what = "One region stands out" if stands_out == 1 else f"{stands_out} regions stand out"
     where = "at one place" if top.at_one_place > 0.5 else "at varying places"
     first = "it" if stands_out == 1 else "the strongest"
     return (
-        f"{what}: {first} lies in {top.images} training images, {where}, and stands behind "
-        f"{top.share_of_mistakes:.0%} of the mistakes; its strength is {top.strength:.3g}, and "
-        f"{by_chance}.{few}"
+        f"{what}: {first} lies in {top.images} training images, {where}, stands behind "
+        f"{top.share_of_mistakes:.0%} of the mistakes, and {how}; its strength is "
+        f"{top.strength:.3g}, and {by_chance}.{few}"
     )
