@@ -50,7 +50,7 @@ def regions_of(
         clusters=(cluster,),
         groups=torch.zeros(count, dtype=torch.long),
         embedding=torch.randn(count, 2, generator=generator),
-        control=ControlNumbers((1.0, 2.0, 3.0), 3.0, 0.25),
+        control=ControlNumbers((1.0, 2.0, 3.0), 3.0, 10.0, 0.25),
         stands_out=int(stands_out),
         says=says,
     )
