@@ -89,3 +89,33 @@ def test_nothing_is_surprising_that_is_as_common_by_chance() -> None:
     # ... of either kind
     kinds = [torch.zeros(40, 3), torch.ones(40, 3)]
     assert Contents(same, kinds).excess(torch.arange(20)).strength == 0
+
+
+def test_what_is_the_same_is_kept_and_the_rest_of_a_cluster_is_not() -> None:
+    draw = torch.Generator().manual_seed(0)
+    alike = 0.5 + 0.02 * torch.randn(15, 4, generator=draw)
+    others = torch.rand(60, 4, generator=draw)
+    chance = torch.rand(2000, 4, generator=draw)
+    contents = Contents(torch.cat([alike, others]), [chance])
+    members = torch.randperm(75, generator=draw)
+    excess = contents.excess(members)
+    same = contents.same(members, excess)
+    assert set(range(15)) <= set(members[same].tolist())
+    # By chance there are a few within reach.
+    assert int(same.sum()) <= 17
+    assert excess.within <= int(same.sum())
+    assert excess.middle in members[same].tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(count=st.integers(1, 12), seed=st.integers(0, 2**63 - 1))
+def test_the_middle_is_always_the_same_as_itself(count: int, seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    seen = torch.randint(3, (count, 2), generator=draw)
+    contents = Contents(seen, [torch.randint(3, (5, 2), generator=draw)])
+    members = torch.arange(count)
+    excess = contents.excess(members)
+    same = contents.same(members, excess)
+    assert bool(same[excess.middle])
+    far = contents.own[excess.middle]
+    assert bool((far[same].max() < far[~same]).all())
