@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_TIMES = 3.0  # as often as by chance; what is less dense is not of a ball any more
+_NEAR = 0.25
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,17 @@ class Contents:
         )
 
     def same(self, members: Tensor, excess: Excess) -> Tensor:
-        """Which of a cluster's regions are the same as the middle of its best ball.
+        """Which of a cluster's regions are the same as those in its best ball.
 
-        The ball is widened, or narrowed, to where it holds the most regions beyond `_TIMES` times
-        as many as chance would put there: the likelihood ratio prefers balls that are too small.
+        They are in the ball, or at least `_NEAR` of the ball's regions lie within its radius of
+        them: a window a little beside the others is far from the middle, but not from all.
 
         Returns:
-            Truth values ``[m]``, that of the middle among them.
+            Truth values ``[m]``.
         """
-        far = self.own[excess.middle][members]
-        radii = far.sort().values
-        p = self._by_chance(torch.tensor([excess.middle]), radii[None])[0]
-        within = torch.arange(1, len(members) + 1, dtype=radii.dtype)
-        beyond = within - _TIMES * len(self.own) * p
-        return far <= radii[beyond.argmax()]
+        within = self.own[excess.middle][members] <= excess.radius
+        near = (self.own[members][:, members[within]] <= excess.radius).double().mean(1)
+        return within | (near >= _NEAR)
 
     def _by_chance(self, middles: Tensor, radii: Tensor) -> Tensor:
         """The share of chance regions in balls around ``[m]`` regions, ``[m, k]`` radii."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -16,7 +17,8 @@ from captum_tfa.audit.embedding import on_a_plane
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.excess import Contents, Excess
 
-_ELSEWHERE = 3  # times that the maps of a draw are moved round
+# The maps of a draw are moved round so often, and until there are so many regions by chance.
+_ELSEWHERE, _REGIONS_ELSEWHERE = 3, 2000
 _NO_PAIR = -1
 
 
@@ -129,7 +131,8 @@ class _Draw:
     def __init__(self, found: Described, evidence: Evidence, seed: int) -> None:
         self.contents = found.contents
         self.groups = spectral_clusters(found.points, seed)
-        others = [describe(each).contents for each in elsewhere(evidence, _ELSEWHERE, seed)]
+        often = max(_ELSEWHERE, math.ceil(_REGIONS_ELSEWHERE / max(1, len(found))))
+        others = [describe(each).contents for each in elsewhere(evidence, often, seed)]
         self.elsewhere = torch.cat(others)
 
 

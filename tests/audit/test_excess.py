@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
-from captum_tfa.audit.excess import Contents, log_likelihood_ratio
+from captum_tfa.audit.excess import Contents, Excess, log_likelihood_ratio
 
 
 def _slow(seen: Tensor, chance: list[Tensor], members: list[int]) -> float:
@@ -107,15 +107,13 @@ def test_what_is_the_same_is_kept_and_the_rest_of_a_cluster_is_not() -> None:
     assert excess.middle in members[same].tolist()
 
 
-@settings(max_examples=30, deadline=None)
-@given(count=st.integers(1, 12), seed=st.integers(0, 2**63 - 1))
-def test_the_middle_is_always_the_same_as_itself(count: int, seed: int) -> None:
-    draw = torch.Generator().manual_seed(seed)
-    seen = torch.randint(3, (count, 2), generator=draw)
-    contents = Contents(seen, [torch.randint(3, (5, 2), generator=draw)])
-    members = torch.arange(count)
-    excess = contents.excess(members)
-    same = contents.same(members, excess)
-    assert bool(same[excess.middle])
-    far = contents.own[excess.middle]
-    assert bool((far[same].max() < far[~same]).all())
+def test_a_region_beside_the_ball_is_the_same_if_it_is_near_a_quarter_of_it() -> None:
+    # On a line: a ball of 0 to 1 around its middle, and three regions beyond it.
+    ball = torch.linspace(0, 1, 101)
+    seen = torch.cat([ball, torch.tensor([1.2, 1.3, 5.0])])[:, None]
+    contents = Contents(seen, [torch.full((10, 1), 9.0)])
+    excess = Excess(strength=1, middle=50, radius=0.5, within=101, lift=1)
+    same = contents.same(torch.arange(104), excess)
+    assert bool(same[:101].all())
+    # 0.7 to 1 is near 1.2, three tenths of the ball; 0.8 to 1 is near 1.3, a fifth.
+    assert same[101:].tolist() == [True, False, False]
