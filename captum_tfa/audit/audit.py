@@ -19,17 +19,16 @@ from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from captum_tfa.audit import collecting, suspects
-from captum_tfa.audit.checks import check_numbers, check_test_set, refuse_other_score
+from captum_tfa.audit.checks import check_method, check_numbers, check_test_set, refuse_other_score
 from captum_tfa.audit.control import DRAWS, chance_control
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.fingerprint import fingerprint
-from captum_tfa.audit.labels import labels_of
 from captum_tfa.audit.mistakes import Answers, answers_of
 from captum_tfa.audit.opponents import pairs_of, rank
 from captum_tfa.audit.progress import Progress
 from captum_tfa.audit.regions import Regions, find_regions
 from captum_tfa.audit.result import Audit, mistakes_of
-from captum_tfa.audit.suspected_labels import suspected_labels
+from captum_tfa.audit.suspected_labels import suspected_labels, suspicion_of
 from captum_tfa.curvature import load_curvature
 from captum_tfa.index import GradientIndex
 from captum_tfa.report import arguments, dataset_facts, methods, shared
@@ -78,8 +77,7 @@ def audit(
 
     Args:
         model: A classifier, as for `explain`.
-        train_dataset: As for `explain`. The labels are read from its ``targets``, ``labels`` or
-            ``samples`` if it has them, or else from its examples.
+        train_dataset: As for `explain`.
         test_dataset: Yields ``(image [C, H, W], class label)``, prepared like the training images;
             always the same image for an index.
         folder: Where results are kept as they come: new, empty, or of an audit with the same
@@ -121,6 +119,7 @@ def audit(
     arguments.check_numbers(
         k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size, seed
     )
+    check_method(method)
     drawn_by = methods.choose(method, of_layer=False)
     chosen = arguments.choose_score(score, model, loss_fn, output_fn, parameters)
     validate(model)
@@ -134,11 +133,7 @@ def audit(
     known = shared.names_for(class_names, train_dataset, classes)
     batch_size = batch_size or shared.batch_size_for(image.unsqueeze(0))
     statistics = given or dataset_facts.normalisation(train_dataset)
-    train_labels = labels_of(train_dataset, show_progress)
-    names = {
-        label: shared.name_of(known, label)
-        for label in {*range(classes), *train_labels.unique().tolist()}
-    }
+    names = {label: shared.name_of(known, label) for label in range(classes)}
     asked_for: dict[str, Setting] = {
         "score": chosen.name if chosen else arguments.WITH_CURVATURE,
         "curvature": arguments.curvature_words(chosen) if chosen else None,
@@ -166,6 +161,24 @@ def audit(
             ),
         )
     )
+    trained = Answers(
+        **progress.result(
+            "training answers",
+            lambda: vars(
+                answers_of(
+                    model,
+                    train_dataset,
+                    classes,
+                    output_fn,
+                    batch_size,
+                    num_workers,
+                    show_progress,
+                    "train_dataset",
+                )
+            ),
+        )
+    )
+    train_labels = trained.labels
     wrong = answers.mistakes(max_mistakes)
     device = next(model.parameters()).device
     with random_state_kept(device):
@@ -190,7 +203,7 @@ def audit(
     labels = [int(answers.labels[place]) for place in wrong.tolist()]
     said = [int(answers.predicted[place]) for place in wrong.tolist()]
     pairs = pairs_of(labels, said, ranked, train_labels)
-    suspected = suspected_labels(ranked.tally, train_labels)
+    suspected = suspected_labels(ranked.tally, trained)
     image_size = int(image.shape[1]), int(image.shape[2])
     found = suspects.suspects_of(regions, evidence, image_size, suspected, pairs, names)
     named = {each.index for each in found} | set(ranked.indices.flatten().tolist())
@@ -219,7 +232,7 @@ def audit(
         pairs=pairs,
         regions=regions,
         suspected_labels=suspected,
-        suspicion=ranked.tally.suspicion,
+        suspicion=suspicion_of(ranked.tally, trained.losses),
         suspects=found,
         evidence=evidence,
         all_mistakes=int((answers.predicted != answers.labels).sum()),

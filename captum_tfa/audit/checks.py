@@ -30,6 +30,12 @@ def check_numbers(max_mistakes: int | None, controls: int, seed: int) -> None:
         raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {_SEEDS - 1}")
 
 
+def check_method(method: Any) -> None:
+    """Raises ValueError if several maps are asked for."""
+    if method is not None and not isinstance(method, str):
+        raise ValueError(f"method is {method!r}; an audit draws one map an image: give one name")
+
+
 def check_test_set(dataset: Any) -> tuple[int, Tensor]:
     """The number of examples of a test set, and the image of the first, ``[C, H, W]``.
 

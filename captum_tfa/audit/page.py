@@ -52,6 +52,7 @@ def render(audit: Audit, most_bytes: int = MOST_BYTES) -> str:
         .render(
             audit=audit,
             title=_TITLE,
+            headline=_headline(audit.says),
             policy=policy(styles, script),
             styles=Markup(styles),
             script=Markup(script),
@@ -75,6 +76,12 @@ def render(audit: Audit, most_bytes: int = MOST_BYTES) -> str:
     )
 
 
+def _headline(says: str) -> tuple[str, str]:
+    """What was found, and the numbers behind it."""
+    first, _, rest = says.partition("; ")
+    return (f"{first}.", rest[:1].upper() + rest[1:]) if rest else (says, "")
+
+
 def in_notebook(audit: Audit) -> str:
     """The page in a frame of its own, in which it cannot touch the notebook around it."""
     return framed(_TITLE, render(audit))
@@ -95,6 +102,8 @@ def _cluster(pictures: Pictures, audit: Audit, number: int, cluster: Cluster) ->
         "purity": [(audit.class_names[c], part) for c, part in cluster.purity.items()][:5],
         "strength": cluster.strength,
         "gap": cluster.gap,
+        "lift": cluster.lift,
+        "at_one_place": cluster.at_one_place,
         "p": cluster.p,
         "mean_map": pictures.heat(cluster.mean_map),
         "mean_image": pictures.mean_image(cluster.members),
@@ -149,9 +158,9 @@ def _training(audit: Audit, index: int, label: int) -> dict[str, Any]:
 def _label(pictures: Pictures, audit: Audit, suspected: Any) -> dict[str, Any]:
     return {
         **_training(audit, suspected.index, suspected.label),
+        "predicted": audit.class_names[suspected.predicted],
         "suspicion": suspected.suspicion,
-        "deviations": suspected.deviations,
-        "own_class": suspected.own_class,
+        "loss": suspected.loss,
         "picture": pictures.of_training(suspected.index) if pictures.room() else "",
     }
 

@@ -8,6 +8,7 @@ from captum_tfa.audit.result import Audit
 
 _WIDTH, _HEIGHT = 520, 360
 _EDGE = 16
+_NAMES = 110  # pixels at the left, for what a row is
 _MOST_POINTS = 2000
 
 
@@ -21,7 +22,7 @@ def strengths(audit: Audit) -> dict[str, Any] | None:
     span = (high - low) or 1.0
 
     def across(value: float) -> float:
-        return round(_EDGE + (value - low) / span * (_WIDTH - 2 * _EDGE), 1)
+        return round(_NAMES + (value - low) / span * (_WIDTH - _NAMES - _EDGE), 1)
 
     return {
         "control": [across(value) for value in drawn],
@@ -35,6 +36,8 @@ def strengths(audit: Audit) -> dict[str, Any] | None:
             for number, (value, cluster) in enumerate(zip(found, audit.clusters, strict=True), 1)
         ],
         "needed": across(audit.control.needed),
+        "least": audit.control.needed,
+        "names": _NAMES,
         "width": _WIDTH,
         "low": low,
         "high": high,

@@ -94,7 +94,8 @@ def suspects_of(
             each.index,
             each.label,
             "label",
-            f"label {names[each.label]} may be wrong: speaks against the test images",
+            f"label {names[each.label]} may be wrong: hard to learn, and speaks against the test "
+            f"images; the model says {names[each.predicted]}",
             each.suspicion,
         )
         for each in labels
@@ -168,7 +169,7 @@ def as_csv(suspects: Sequence[Suspect], files: Mapping[int, str | None]) -> str:
         files: Of the training images, where they are known.
     """
     text = io.StringIO(newline="")
-    table = csv.writer(text, lineterminator="\n")
+    table = csv.writer(text)  # with the line ends of RFC 4180, so that any other is quoted
     table.writerow(COLUMNS)
     for each in suspects:
         region = "" if each.region is None else str(each.region)

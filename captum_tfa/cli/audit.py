@@ -163,7 +163,7 @@ def summary(found: Audit) -> str:
         lines.append(
             f"  {len(pair.mistakes)} x {names[pair.label]} called {names[pair.predicted]}{behind}"
         )
-    lines.append(f"{len(found.suspected_labels)} training labels may be wrong")
+    lines.append(f"{len(found.suspected_labels)} training labels to check first")
     return "\n".join(lines)
 
 
