@@ -67,6 +67,11 @@ class Cluster:
     examples: Tensor
 
 
+def stands_out(excess: Excess, control: Sequence[float]) -> bool:
+    """Whether a cluster is stronger than the top of every draw, and often enough the same."""
+    return excess.strength > max(control) and excess.lift >= LEAST_LIFT
+
+
 def made(
     evidence: Evidence, found: Described, regions: Tensor, excess: Excess, control: Sequence[float]
 ) -> Cluster:
@@ -105,7 +110,7 @@ def made(
         gap=excess.strength - float(tops.mean()),
         lift=excess.lift,
         p=(1 + int((tops >= excess.strength).sum())) / (1 + len(tops)),
-        stands_out=excess.strength > float(tops.max()) and excess.lift >= LEAST_LIFT,
+        stands_out=stands_out(excess, control),
         examples=_examples(evidence, members),
     )
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+_NEAR = 0.25
+
 
 @dataclass(frozen=True)
 class Excess:
@@ -57,11 +59,7 @@ class Contents:
         """The best ball of some of the regions, places ``[m]``, at least one."""
         radii = self.own[members][:, members].sort(1).values
         within = torch.arange(1, len(members) + 1, dtype=radii.dtype).expand_as(radii)
-        p = torch.zeros_like(radii)
-        for far in self.chance:
-            by_chance = torch.searchsorted(far[members], radii, right=True)
-            # One more by chance than was seen: that none was seen does not mean never.
-            p = p.maximum((by_chance.double() + 1) / (far.shape[1] + 1))
+        p = self._by_chance(members, radii)
         ratio = log_likelihood_ratio(within, len(self.own), p)
         row, column = divmod(int(ratio.argmax()), len(members))
         return Excess(
@@ -71,6 +69,28 @@ class Contents:
             within=column + 1,
             lift=float((column + 1) / len(self.own) / p[row, column]),
         )
+
+    def same(self, members: Tensor, excess: Excess) -> Tensor:
+        """Which of a cluster's regions are the same as those in its best ball.
+
+        They are in the ball, or at least `_NEAR` of the ball's regions lie within its radius of
+        them: a window a little beside the others is far from the middle, but not from all.
+
+        Returns:
+            Truth values ``[m]``.
+        """
+        within = self.own[excess.middle][members] <= excess.radius
+        near = (self.own[members][:, members[within]] <= excess.radius).double().mean(1)
+        return within | (near >= _NEAR)
+
+    def _by_chance(self, middles: Tensor, radii: Tensor) -> Tensor:
+        """The share of chance regions in balls around ``[m]`` regions, ``[m, k]`` radii."""
+        p = torch.zeros_like(radii)
+        for far in self.chance:
+            count = torch.searchsorted(far[middles], radii, right=True).double()
+            # One more by chance than was seen: that none was seen does not mean never.
+            p = p.maximum((count + 1) / (far.shape[1] + 1))
+        return p
 
     def merged(self, groups: Tensor) -> list[tuple[Tensor, Excess]]:
         """The clusters, strongest first; those that one ball holds better than two are one.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,14 +10,15 @@ import torch
 from torch import Tensor
 
 from captum_tfa.audit.clustering import LEAST_POINTS, spectral_clusters
-from captum_tfa.audit.clusters import LEAST_LIFT, Cluster, made
+from captum_tfa.audit.clusters import LEAST_LIFT, Cluster, made, stands_out
 from captum_tfa.audit.control import elsewhere
 from captum_tfa.audit.descriptors import Described, describe
 from captum_tfa.audit.embedding import on_a_plane
 from captum_tfa.audit.evidence import Evidence
-from captum_tfa.audit.excess import Contents
+from captum_tfa.audit.excess import Contents, Excess
 
-_ELSEWHERE = 3  # times that the maps of a draw are moved round
+# The maps of a draw are moved round so often, and until there are so many regions by chance.
+_ELSEWHERE, _REGIONS_ELSEWHERE = 3, 2000
 _NO_PAIR = -1
 
 
@@ -101,9 +103,9 @@ def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int =
         plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
         return Regions((), places, plane, numbers, 0, says)
 
-    merged = _against_the_others(draws, 0).merged(draws[0].groups)
+    groups = _narrowed(_against_the_others(draws, 0), draws[0].groups, tops)
     clusters = sorted(
-        (made(evidence, found, regions, excess, numbers.strengths) for regions, excess in merged),
+        (made(evidence, found, regions, excess, tops) for regions, excess in groups),
         key=lambda cluster: (cluster.stands_out, cluster.strength),
         reverse=True,
     )
@@ -112,9 +114,9 @@ def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int =
     plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
     here = found.of_pair >= 0
     plane[here] = on_a_plane(found.points, seed)[found.of_pair[here]]
-    stands_out = sum(cluster.stands_out for cluster in clusters)
-    says = _said(clusters, stands_out, numbers, len(found))
-    return Regions(tuple(clusters), places, plane, numbers, stands_out, says)
+    striking = sum(cluster.stands_out for cluster in clusters)
+    says = _said(clusters, striking, numbers, len(found))
+    return Regions(tuple(clusters), places, plane, numbers, striking, says)
 
 
 class _Draw:
@@ -129,13 +131,29 @@ class _Draw:
     def __init__(self, found: Described, evidence: Evidence, seed: int) -> None:
         self.contents = found.contents
         self.groups = spectral_clusters(found.points, seed)
-        others = [describe(each).contents for each in elsewhere(evidence, _ELSEWHERE, seed)]
+        often = max(_ELSEWHERE, math.ceil(_REGIONS_ELSEWHERE / max(1, len(found))))
+        others = [describe(each).contents for each in elsewhere(evidence, often, seed)]
         self.elsewhere = torch.cat(others)
 
 
 def _against_the_others(draws: list[_Draw], place: int) -> Contents:
     others = [each.contents for number, each in enumerate(draws) if number != place]
     return Contents(draws[place].contents, [torch.cat(others), draws[place].elsewhere])
+
+
+def _narrowed(contents: Contents, groups: Tensor, tops: list[float]) -> list[tuple[Tensor, Excess]]:
+    """The clusters, those that stand out without what is not the same; that is one of its own."""
+    todo, done = contents.merged(groups), []
+    while todo:
+        regions, excess = todo.pop()
+        if stands_out(excess, tops):
+            same = contents.same(regions, excess)
+            if not bool(same.all()):
+                rest = regions[~same]
+                todo.append((rest, contents.excess(rest)))
+                regions = regions[same]
+        done.append((regions, excess))
+    return done
 
 
 def _top(draws: list[_Draw], place: int) -> float:

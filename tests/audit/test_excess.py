@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
-from captum_tfa.audit.excess import Contents, log_likelihood_ratio
+from captum_tfa.audit.excess import Contents, Excess, log_likelihood_ratio
 
 
 def _slow(seen: Tensor, chance: list[Tensor], members: list[int]) -> float:
@@ -89,3 +89,31 @@ def test_nothing_is_surprising_that_is_as_common_by_chance() -> None:
     # ... of either kind
     kinds = [torch.zeros(40, 3), torch.ones(40, 3)]
     assert Contents(same, kinds).excess(torch.arange(20)).strength == 0
+
+
+def test_what_is_the_same_is_kept_and_the_rest_of_a_cluster_is_not() -> None:
+    draw = torch.Generator().manual_seed(0)
+    alike = 0.5 + 0.02 * torch.randn(15, 4, generator=draw)
+    others = torch.rand(60, 4, generator=draw)
+    chance = torch.rand(2000, 4, generator=draw)
+    contents = Contents(torch.cat([alike, others]), [chance])
+    members = torch.randperm(75, generator=draw)
+    excess = contents.excess(members)
+    same = contents.same(members, excess)
+    assert set(range(15)) <= set(members[same].tolist())
+    # By chance there are a few within reach.
+    assert int(same.sum()) <= 17
+    assert excess.within <= int(same.sum())
+    assert excess.middle in members[same].tolist()
+
+
+def test_a_region_beside_the_ball_is_the_same_if_it_is_near_a_quarter_of_it() -> None:
+    # On a line: a ball of 0 to 1 around its middle, and three regions beyond it.
+    ball = torch.linspace(0, 1, 101)
+    seen = torch.cat([ball, torch.tensor([1.2, 1.3, 5.0])])[:, None]
+    contents = Contents(seen, [torch.full((10, 1), 9.0)])
+    excess = Excess(strength=1, middle=50, radius=0.5, within=101, lift=1)
+    same = contents.same(torch.arange(104), excess)
+    assert bool(same[:101].all())
+    # 0.7 to 1 is near 1.2, three tenths of the ball; 0.8 to 1 is near 1.3, a fifth.
+    assert same[101:].tolist() == [True, False, False]
