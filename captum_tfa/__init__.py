@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         XtrAIn,
         XtrAInPlus,
     )
+    from captum_tfa.audit import Audit
+    from captum_tfa.audit.audit import audit
     from captum_tfa.index import GradientIndex, TrakScore
     from captum_tfa.influence import (
         ProjectedInfluence,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Audit",
     "EnsembleScore",
     "Explanation",
     "GradCosScore",
@@ -84,6 +87,7 @@ __all__ = [
     "XtrAInPlus",
     "ZeroGradientWarning",
     "__version__",
+    "audit",
     "draw_weights",
     "explain",
     "explain_parts",
@@ -92,7 +96,17 @@ __all__ = [
 ]
 
 
-_FOLDERS = ("trajectory", "curvature", "scores", "attr", "index", "influence", "report", "metrics")
+_FOLDERS = (
+    "trajectory",
+    "curvature",
+    "scores",
+    "attr",
+    "index",
+    "influence",
+    "report",
+    "metrics",
+    "audit",
+)
 
 
 def __getattr__(name: str) -> Any:

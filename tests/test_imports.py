@@ -20,6 +20,7 @@ FROM_BELOW = (
     "influence",
     "metrics",
     "report",
+    "audit",
     "cli",
 )
 

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> None:
         f"{len(training_set)} training images of {len(classes)} classes in {root}: "
         f"{data.listed(classes)}\n"
         f"images are prepared by {one_line(repr(preprocess))}\n"
-        f"the model is right on {_tried(model, training_set)}"
+        f"the model is right on {tried(model, training_set)}"
     )
 
     loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> None:
     if options.index is not None:
         with as_user_error(OSError), own_errors():
             index = GradientIndex.open(options.index, training_set)
-    others = [_another(options, file, len(classes), device) for file in options.ensemble or ()]
-    score = _score(options, asked, model, others, training_set, loss_fn)
+    others = [another(options, file, len(classes), device) for file in options.ensemble or ()]
+    score = score_of(options, asked, model, others, training_set, loss_fn)
     explanation = explained(
         lambda: explain(
             model,
@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
             layer=options.layer,
             loss_fn=None if isinstance(score, Score) else loss_fn,
             batch_size=options.batch_size,
-            num_workers=_workers(device, training_set),
+            num_workers=workers(device, training_set),
             seed=options.seed,
             show_progress=True,
         )
@@ -103,7 +103,7 @@ def _methods(names: str | None) -> str | list[str] | None:
     return names.split(",") if names is not None and "," in names else names
 
 
-def _another(
+def another(
     options: argparse.Namespace, file: str, num_classes: int, device: torch.device
 ) -> nn.Module:
     """The same model with the weights of another training."""
@@ -112,7 +112,7 @@ def _another(
     return model.to(device).eval()
 
 
-def _score(
+def score_of(
     options: argparse.Namespace,
     asked: str,
     model: nn.Module,
@@ -236,7 +236,7 @@ def show(out: str) -> None:
         say(f"no browser can be opened from here; open {report} yourself")
 
 
-def _workers(device: torch.device, training_set: Dataset[Any]) -> int:
+def workers(device: torch.device, training_set: Dataset[Any]) -> int:
     """Processes that load pictures: a fast device would wait for one."""
     try:
         pickle.dumps(training_set)
@@ -246,7 +246,7 @@ def _workers(device: torch.device, training_set: Dataset[Any]) -> int:
 
 
 @torch.no_grad()
-def _tried(model: nn.Module, training_set: Dataset[Any]) -> str:
+def tried(model: nn.Module, training_set: Dataset[Any]) -> str:
     """How many of some training images the model gets right, in words.
 
     A model that knows its training images shows that weights, classes and preparation are the

@@ -10,11 +10,18 @@ import argparse
 import shlex
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NoReturn, TextIO
 
 from captum_tfa import __version__
 from captum_tfa.cli.errors import UserError, one_line
+from captum_tfa.cli.options import (
+    add_computing,
+    add_model,
+    add_score,
+    whole,
+    whole_or_all,
+)
 from captum_tfa.cli.output import finish, say
 
 _EXPLAIN_EPILOG = """
@@ -36,6 +43,21 @@ class carry a coloured patch, trains a small CNN on them, and explains a test pi
 the patch makes wrong. With --data: trains the small CNN on your pictures, made small
 (32 to 64 pixels a side), and explains its most confident mistake on DIR/test or DIR/val, or
 on a tenth of the pictures held out if there is neither.
+"""
+
+_AUDIT_EPILOG = """
+An audit that was stopped, in whatever way, goes on when the same command is given again: results of
+each mistake are kept in OUT/progress as they come, and a folder of another model, other data or
+other settings is refused.
+
+--retrain-check takes a function of yours, train(dataset, seed), which trains a new model on a data
+set of (image, label) and returns it in evaluation mode; the same data and seed must give the same
+model. It is called 2 x N times without the suspects, or as many random images, and 2 x N times with
+the regions of the suspects, or of as many random images, covered. The images come as --model
+prepares them.
+
+example:
+  captum-tfa audit --data pets --test pets/test --model resnet18 --weights pets.pt --out audit
 """
 
 _INDEX_EPILOG = """
@@ -89,6 +111,10 @@ def _run(options: argparse.Namespace) -> None:
         from captum_tfa.cli import explain
 
         explain.run(options)
+    elif options.command == "audit":
+        from captum_tfa.cli import audit
+
+        audit.run(options)
     elif options.command == "index":
         from captum_tfa.cli import index
 
@@ -118,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"captum-tfa {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     _add_explain(commands)
+    _add_audit(commands)
     _add_index(commands)
     _add_demo(commands)
     return parser
@@ -133,26 +160,7 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add(
-        "--data",
-        metavar="DIR",
-        required=True,
-        help="the training images: DIR/train/CLASS/*.jpg, DIR/CLASS/*.jpg, or a .csv file with the "
-        "columns file and label",
-    )
-    add(
-        "--model",
-        metavar="NAME",
-        required=True,
-        help="a torchvision classifier such as resnet18; timm:NAME, one of timm's; hf:FOLDER, one "
-        "of transformers with its weights; or your own as PACKAGE.MODULE:FACTORY, which is called "
-        "with num_classes= if it takes it",
-    )
-    add(
-        "--weights",
-        metavar="FILE",
-        help="the trained model's state dict, .pt, .pth or .safetensors; not with hf:FOLDER",
-    )
+    add_model(add)
     add("--image", metavar="FILE", required=True, help="the image to explain")
     add(
         "--label",
@@ -162,50 +170,11 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--top",
         metavar="N",
-        type=_whole(1),
+        type=whole(1),
         default=5,
         help="how many images for, and how many against (default: %(default)s)",
     )
-    add(
-        "--score",
-        metavar="NAME",
-        help="what ranks and is mapped: influence, the cosine with curvature, which is fitted to "
-        "at most 2,000 training images first; grad-cos (the paper's), or grad-dot, which need no "
-        "fit; tracin, grad-dot at several checkpoints; or representer, of a refitted last layer "
-        "(default: influence)",
-    )
-    add(
-        "--checkpoints",
-        metavar="FILE",
-        nargs="+",
-        help="of --score tracin: the model's state dicts along its training",
-    )
-    add(
-        "--learning-rates",
-        metavar="N",
-        nargs="+",
-        type=float,
-        help="of --score tracin: one for each checkpoint, or one for all (default: 1)",
-    )
-    add(
-        "--ensemble",
-        metavar="FILE",
-        nargs="+",
-        help="state dicts of the same model from other trainings: the score is the mean over all "
-        "of them, so what one training owes to chance counts less; the maps, too",
-    )
-    add(
-        "--curvature",
-        metavar="FILE",
-        help="of --score influence: where the fitted curvature is kept, .safetensors; it is read "
-        "from there if there is one",
-    )
-    add(
-        "--index",
-        metavar="DIR",
-        help="an index of the training images, from captum-tfa index build: the ranking takes a "
-        "moment, and the scores shown are exact all the same",
-    )
+    add_score(add)
     add(
         "--method",
         metavar="NAME",
@@ -218,29 +187,11 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="NAME",
         help="map this layer of the model, e.g. layer4, instead of the pixels",
     )
-    add(
-        "--nt-samples",
-        metavar="N",
-        type=_whole(1),
-        default=50,
-        help="points on the path, or noisy copies, that a map is the mean over; occlusion needs "
-        "none (default: %(default)s)",
-    )
-    add(
-        "--batch-size",
-        metavar="N",
-        type=_whole(1),
-        help="training images at once (default: chosen by their size)",
-    )
-    add(
-        "--device",
-        default="auto",
-        help="cpu, cuda, cuda:1, mps, or auto: cuda if there is one, else cpu (default: auto)",
-    )
+    add_computing(add)
     add(
         "--seed",
         metavar="N",
-        type=_whole(0, 2**64 - 1),
+        type=whole(0, 2**64 - 1),
         default=0,
         help="seed of the noise (default: %(default)s)",
     )
@@ -251,6 +202,91 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="folder for report.html, figure.png, explanation.json and maps.safetensors",
     )
     add("--open", action="store_true", help="show the report in the browser")
+
+
+def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
+    parser = commands.add_parser(
+        "audit",
+        help="find what is behind all mistakes of your model on a test set",
+        description="Explains the mistakes on a labelled test set, and finds what they share: "
+        "training images, regions of these that come up again and again, and labels that may be "
+        "wrong.",
+        epilog=_AUDIT_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add_model(add)
+    add(
+        "--test",
+        metavar="DIR",
+        help="the labelled test images, a folder a class or a .csv file as for --data (default: "
+        "test or val beside DIR/train)",
+    )
+    add(
+        "--max-mistakes",
+        metavar="N",
+        type=whole_or_all,
+        default=100,
+        help="how many mistakes are explained, the surest first, or all (default: %(default)s)",
+    )
+    add(
+        "--top",
+        metavar="N",
+        type=whole(1),
+        default=10,
+        help="how many opponents of each mistake are mapped (default: %(default)s)",
+    )
+    add(
+        "--controls",
+        metavar="N",
+        type=whole(1),
+        default=19,
+        help="how often the search for regions is repeated with what chance gives; by chance "
+        "something stands out in 1 of N + 1 audits (default: %(default)s)",
+    )
+    add_score(add)
+    add(
+        "--method",
+        metavar="NAME",
+        help="what the maps are: gradient, gradient_x_input, integrated_gradients, "
+        "integrated_gradients_norm_held or occlusion (default: occlusion)",
+    )
+    add_computing(add)
+    add(
+        "--seed",
+        metavar="N",
+        type=whole(0, 2**63 - 1),
+        default=0,
+        help="seed of the noise, of the control and of the clustering (default: %(default)s)",
+    )
+    add(
+        "--out",
+        metavar="OUT",
+        required=True,
+        help="folder for report.html, suspects.csv and progress/, from which a stopped audit goes "
+        "on",
+    )
+    add("--open", action="store_true", help="show the report in the browser")
+    add(
+        "--retrain-check",
+        metavar="MODULE:FUNCTION",
+        help="train anew without the suspects, and with their regions covered, against as many at "
+        "random, and say whether it helped; see below",
+    )
+    add(
+        "--retrain-seeds",
+        metavar="N",
+        type=whole(1),
+        default=3,
+        help="trainings of each kind for --retrain-check (default: %(default)s)",
+    )
+    add(
+        "--retrain-top",
+        metavar="N",
+        type=whole(1),
+        help="how many suspects, the first of suspects.csv (default: all of the regions that stand "
+        "out, or else all labels, or else all opponents)",
+    )
 
 
 def _add_index(commands: argparse._SubParsersAction[_Parser]) -> None:
@@ -277,20 +313,20 @@ def _add_index(commands: argparse._SubParsersAction[_Parser]) -> None:
     add(
         "--dimension",
         metavar="D",
-        type=_whole(1),
+        type=whole(1),
         default=2048,
         help="numbers kept of each image's gradient, 2 bytes each (default: %(default)s)",
     )
     add(
         "--batch-size",
         metavar="N",
-        type=_whole(1),
+        type=whole(1),
         help="training images at once (default: chosen by their size)",
     )
     add(
         "--num-workers",
         metavar="N",
-        type=_whole(0),
+        type=whole(0),
         default=0,
         help="processes that load pictures, for each process that builds (default: %(default)s)",
     )
@@ -319,19 +355,3 @@ def _add_demo(commands: argparse._SubParsersAction[_Parser]) -> None:
         default="captum-tfa-demo",
         help="folder for the result (default: ./%(default)s)",
     )
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Reads a whole number from ``least`` to ``most``, for argparse."""
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            up = "up" if most is None else f"to {most}"
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} {up}")
-        return value
-
-    return read

@@ -108,7 +108,7 @@ def check_runs(model: nn.Module, image: Tensor, num_classes: int) -> bool:
             output = model(image.unsqueeze(0).to(next(model.parameters()).device))
     except (Exception, SystemExit) as error:
         raise UserError(
-            f"the model fails on an image of {size} ({_where(error)}); "
+            f"the model fails on an image of {size} ({where(error)}); "
             "set model.preprocess in the factory to the transform that it needs"
         ) from error
     if not isinstance(output, Tensor) or output.dim() != 2:
@@ -141,26 +141,12 @@ def _from_torchvision(name: str, num_classes: int) -> tuple[nn.Module, Preproces
 
 
 def _from_factory(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
-    module_name, _, factory_name = name.partition(":")
-    if not module_name or not factory_name.isidentifier():
-        raise UserError(f"--model {name} is not of the form PACKAGE.MODULE:FACTORY")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise UserError(
-            f"--model {name}: importing {module_name} fails ({_where(error)}); "
-            "run the command in the folder where the module lies, or install its package"
-        ) from error
-    factory = getattr(module, factory_name, None)
-    if not callable(factory):
-        raise UserError(f"--model {name}: {module_name} has no function {factory_name}")
+    factory = function_of(name, "--model", "PACKAGE.MODULE:FACTORY")
     try:
         model = factory(**_arguments(factory, num_classes))
     except (Exception, SystemExit) as error:
         raise UserError(
-            f"--model {name}: the factory fails ({_where(error)}); "
+            f"--model {name}: the factory fails ({where(error)}); "
             "it must be callable with no argument but num_classes"
         ) from error
     if not isinstance(model, nn.Module):
@@ -176,6 +162,38 @@ def _from_factory(name: str, num_classes: int) -> tuple[nn.Module, Preprocess]:
     return model, preprocess
 
 
+def function_of(name: str, option: str, form: str) -> Callable[..., Any]:
+    """A function of the user's, by ``package.module:function``.
+
+    The current folder is searched for the module too.
+
+    Args:
+        name: Its name.
+        option: For which option it was given, for messages.
+        form: What such names look like, for messages.
+
+    Raises:
+        UserError: There is no such function, or its module cannot be imported.
+    """
+    module_name, _, function_name = name.partition(":")
+    if not module_name or not function_name.isidentifier():
+        raise UserError(f"{option} {name} is not of the form {form}")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise UserError(
+            f"{option} {name}: importing {module_name} fails ({where(error)}); "
+            "run the command in the folder where the module lies, or install its package"
+        ) from error
+    function = getattr(module, function_name, None)
+    if not callable(function):
+        raise UserError(f"{option} {name}: {module_name} has no function {function_name}")
+    found: Callable[..., Any] = function
+    return found
+
+
 def _arguments(factory: Callable[..., Any], num_classes: int) -> dict[str, int]:
     parameters = inspect.signature(factory).parameters.values()
     takes = any(
@@ -185,7 +203,7 @@ def _arguments(factory: Callable[..., Any], num_classes: int) -> dict[str, int]:
     return {"num_classes": num_classes} if takes else {}
 
 
-def _where(error: BaseException) -> str:
+def where(error: BaseException) -> str:
     """What failed and in which line of whose file."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = f"{type(error).__name__}: {one_line(error)}"

@@ -212,8 +212,8 @@ def check_statistics(
     return given
 
 
-def check_dataset(dataset: Any, channels: int) -> int:
-    """The number of examples of a data set that `explain` can work with.
+def check_dataset(dataset: Any, channels: int, what: str = "train_dataset") -> int:
+    """The number of examples of a data set that `explain` can work with; ``what`` names it.
 
     Raises:
         ValueError: No map-style data set, none of its examples, examples that are not
@@ -223,31 +223,31 @@ def check_dataset(dataset: Any, channels: int) -> int:
         hasattr(dataset, "__len__") and hasattr(dataset, "__getitem__")
     ):
         raise ValueError(
-            f"train_dataset is a {type(dataset).__name__}; it must be a map-style data set "
+            f"{what} is a {type(dataset).__name__}; it must be a map-style data set "
             "(with len() and [index]), so that the images found can be fetched again"
         )
     count = len(dataset)
     if count == 0:
-        raise ValueError("train_dataset is empty; give the data that the model was trained on")
+        raise ValueError(f"{what} is empty; give the data that the model was trained on")
     places = torch.linspace(0, count - 1, min(count, _FETCHED_TWICE)).long().tolist()
     for index in places:
-        first, _ = example(dataset, index)
-        again, _ = example(dataset, index)
+        first, _ = example(dataset, index, what)
+        again, _ = example(dataset, index, what)
         if len(first) != channels:
             raise ValueError(
-                f"train_dataset[{index}] has {len(first)} channels and test_input {channels}; "
+                f"{what}[{index}] has {len(first)} channels and test_input {channels}; "
                 "prepare both with the same transform"
             )
         if not torch.equal(first, again):
             raise ValueError(
-                f"train_dataset[{index}] is another image each time; the image that is ranked "
+                f"{what}[{index}] is another image each time; the image that is ranked "
                 "must be the one that is mapped: use the transform for evaluation, without "
                 "random crops, flips or colours"
             )
     return count
 
 
-def example(dataset: Any, index: int) -> tuple[Tensor, int]:
+def example(dataset: Any, index: int, what: str = "train_dataset") -> tuple[Tensor, int]:
     """Example ``index`` as ``(image [C, H, W], label)``.
 
     Raises:
@@ -258,13 +258,13 @@ def example(dataset: Any, index: int) -> tuple[Tensor, int]:
     image, label = pair
     if not isinstance(image, Tensor) or image.dim() != 3 or not image.is_floating_point():
         raise ValueError(
-            f"train_dataset[{index}] is {_describe(given)}; it must be a pair "
+            f"{what}[{index}] is {_describe(given)}; it must be a pair "
             "(image [C, H, W] of floating-point numbers, class label): add a transform to tensor"
         )
     whole = _whole_number(label)
     if whole is None:
         raise ValueError(
-            f"the label of train_dataset[{index}] is {_describe(label)}; explain() needs one whole "
+            f"the label of {what}[{index}] is {_describe(label)}; explain() needs one whole "
             "number, the class. For other labels use ScoreInfluence and TrainingGradCos themselves"
         )
     return image, whole

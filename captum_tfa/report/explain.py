@@ -7,9 +7,7 @@ with the map of its score on itself, and on the test image.
 
 from __future__ import annotations
 
-import importlib
 import os
-import platform
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -17,19 +15,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, Subset
+from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
 from captum_tfa.index import GradientIndex
 from captum_tfa.influence import ScoreInfluence
-from captum_tfa.metrics import mean_colour
-from captum_tfa.report import arguments, dataset_facts, methods
+from captum_tfa.report import arguments, dataset_facts, methods, shared
 from captum_tfa.report.explanation import Answer, Explanation, Setting, TrainingExample
 from captum_tfa.report.mapping import Mapper, random_state_kept
 from captum_tfa.scores import Score, other_side, validate
-
-# The mean colour of so many training images stands for that of all of them.
-_COLOUR_IMAGES = 500
 
 _End = list[tuple[int, float]]
 """Training examples and their scores."""
@@ -148,11 +142,11 @@ def explain(
     if chosen is not None:
         loss_fn, output_fn = chosen.loss_fn, chosen.output_fn
     question = arguments.ask(model, loss_fn, output_fn, image, test_target, layer_asked)
-    names = _names(class_names, train_dataset, question.classes)
-    batch_size = batch_size or _batch_size(image)
+    names = shared.names_for(class_names, train_dataset, question.classes)
+    batch_size = batch_size or shared.batch_size_for(image)
     statistics = given or dataset_facts.normalisation(train_dataset)
 
-    colour = _colour(train_dataset, count)
+    colour = shared.typical_colour(train_dataset, count)
     mappers = [
         Mapper(way, layer_asked, colour, nt_samples, noise_level, internal_batch_size, seed)
         for way in drawn_by
@@ -164,7 +158,7 @@ def explain(
         train = picture.to(test[0]).unsqueeze(0), torch.full_like(test[1], label)
         with torch.no_grad():
             now = asked_with(train[0], test[0], test[1], train[1])
-        _check_same_as_ranked(now, value, index)
+        shared.check_same_as_ranked(now, value, index)
         turned = other_side(asked_with, train, test)
         maps = [
             (mapper(asked_with, *train, other=test), mapper(turned, *test, other=train))
@@ -174,7 +168,7 @@ def explain(
             index=index,
             score=value,
             label=label,
-            label_name=_name(names, label),
+            label_name=shared.name_of(names, label),
             image=dataset_facts.for_display(picture, statistics),
             map=maps[0][0],
             test_map=maps[0][1],
@@ -206,7 +200,7 @@ def explain(
         "map": "; ".join(way.formula for way in drawn_by),
         "layer": found[1] if found else None,
         "model": type(model).__name__,
-        "loss": "cross-entropy" if asked_with.loss_fn is None else _word(asked_with.loss_fn),
+        "loss": shared.loss_words(asked_with.loss_fn),
         "parameters": "all trainable" if asked_with.choice is None or all_count else "chosen",
         "training_examples": count,
         "index": None if opened is None else f"{opened.dimension} numbers an example",
@@ -220,18 +214,18 @@ def explain(
     return Explanation(
         test_image=dataset_facts.for_display(question.image[0], statistics),
         predicted=question.predicted,
-        predicted_name=_name(names, question.predicted),
+        predicted_name=shared.name_of(names, question.predicted),
         confidence=question.confidence,
         label=question.label,
-        label_name=_name(names, question.label),
+        label_name=shared.name_of(names, question.label),
         label_given=question.label_given,
         proponents=tuple(mapped[: len(ends[0])]),
         opponents=tuple(mapped[len(ends[0]) :]),
         method=drawn_by[0],
         settings=settings,
-        versions=_versions(),
+        versions=shared.versions(),
         answers=tuple(
-            Answer(label, _name(names, label), probability)
+            Answer(label, shared.name_of(names, label), probability)
             for label, probability in question.most_probable
         ),
         more_methods=drawn_by[1:],
@@ -243,21 +237,6 @@ def explain(
 
 def _name_of(score: Score | str) -> str | None:
     return score if isinstance(score, str) else None
-
-
-def _check_same_as_ranked(now: Tensor, then: float, index: int) -> None:
-    """Raise if a training image that was fetched again has another score than in the ranking.
-
-    Raises:
-        ValueError: It has, beyond rounding.
-    """
-    tolerance = 10 * torch.finfo(now.dtype).eps ** 0.5
-    if not abs(float(now) - then) <= tolerance:
-        raise ValueError(
-            f"train_dataset[{index}] scored {then:.4f} in the ranking and {float(now):.4f} when it "
-            "was fetched again to be mapped, so it is not the same image; use the transform for "
-            "evaluation, without random crops, flips or colours"
-        )
 
 
 def _both_ends(scores: Tensor, k: int) -> tuple[_End, _End]:
@@ -280,46 +259,3 @@ def _with_sign(places: Tensor, scores: Tensor, sign: int) -> _End:
     """Places and scores, of scores with this sign."""
     pairs = zip(places.tolist(), scores.tolist(), strict=True)
     return [(place, score) for place, score in pairs if sign * score > 0]
-
-
-def _colour(dataset: Dataset[Any], count: int) -> Tensor:
-    """The mean colour ``[C]`` of images evenly spread over the data set."""
-    places = torch.linspace(0, count - 1, min(count, _COLOUR_IMAGES)).long().tolist()
-    return mean_colour(Subset(dataset, places))
-
-
-def _batch_size(image: Tensor) -> int:
-    """As many images as take the memory of 64 of 64 x 64 pixels, within [8, 64]."""
-    return max(8, min(64, 64 * 64 * 64 // image[0, 0].numel()))
-
-
-def _names(given: Sequence[str] | None, dataset: Any, classes: int) -> list[str]:
-    """Names of the first classes; those left over go by their numbers.
-
-    Raises:
-        ValueError: The user's own names are not one a class.
-    """
-    if given is None:
-        return dataset_facts.class_names(dataset) or []
-    if len(given) != classes:
-        raise ValueError(
-            f"class_names has {len(given)} names; the model has {classes} classes: "
-            "give one name a class"
-        )
-    return [str(name) for name in given]
-
-
-def _name(names: Sequence[str], label: int) -> str:
-    return names[label] if 0 <= label < len(names) else str(label)
-
-
-def _word(function: Callable[..., Any] | str) -> str:
-    if isinstance(function, str):
-        return function
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def _versions() -> dict[str, str]:
-    packages = ("captum_tfa", "torch", "torchvision", "captum")
-    found = {package: str(importlib.import_module(package).__version__) for package in packages}
-    return {"python": platform.python_version(), **found}

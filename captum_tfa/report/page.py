@@ -2,38 +2,36 @@
 
 Pictures and maps stand in the page itself; its script draws the maps, so that they can be faded,
 blinked, enlarged and read out. What a user gives (names of classes and files) is escaped. A
-Content-Security-Policy lets nothing be loaded and no script or style run but the page's own, which
-it names by their hashes.
+Content-Security-Policy lets nothing be loaded and no script or style run but the page's own.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from itertools import zip_longest
 from typing import Any
 
-import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.colors import Colormap, to_hex
 
 from captum_tfa.report import caveats, embedding
 from captum_tfa.report.again import how_again
 from captum_tfa.report.explanation import Explanation, TrainingExample
 from captum_tfa.report.heat import COLD_COLOURS, HEAT_COLOURS, common_top, heats
+from captum_tfa.report.html import (
+    colour_legend,
+    colour_table,
+    environment,
+    framed,
+    own_file,
+    policy,
+)
 from captum_tfa.report.methods import Method
 
 MOST_BYTES = 20_000_000
 """About so large a page may be. The images that come last on each side are left out before that."""
 
-_SCRIPTS = ("maps.js", "cards.js", "controls.js")
-_HEIGHT = 900  # pixels of the frame in a notebook
-_LEGEND_STOPS = 9
+_SCRIPTS = ("maps.js", "cards.js", "controls.js", "copy.js")
 _MARKUP = 3000  # characters of a card without its pictures and maps, about
 
 
@@ -69,66 +67,60 @@ def render(explanation: Explanation, most_bytes: int = MOST_BYTES) -> str:
     """
     test_picture = embedding.picture(explanation.test_image)
     proponents, opponents = _cards(explanation, most_bytes, len(test_picture))
-    styles, script = _own("page.css"), "\n".join(map(_own, _SCRIPTS))
+    styles, script = own_file("page.css"), "\n".join(map(own_file, _SCRIPTS))
     shown = [card.example for card in (*proponents, *opponents)]
     methods = (explanation.method, *explanation.more_methods)
-    environment = Environment(
-        loader=PackageLoader("captum_tfa.report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}  # and the order as given
-    return environment.get_template("page.html.jinja").render(
-        explanation=explanation,
-        policy=_policy(styles, script),
-        styles=Markup(styles),
-        script=Markup(script),
-        test_picture=test_picture,
-        sides=[
-            _side("proponents", "more", proponents, explanation.proponents),
-            _side("opponents", "less", opponents, explanation.opponents),
-        ],
-        methods=[
-            {"name": method.name, "words": _words(method), "formula": method.formula}
-            for method in methods
-        ],
-        data={
-            "methods": {
-                method.name: {
-                    "signed": method.signed,
-                    "legend": method.legend,
-                    "top": common_top([h for e in shown for h in heats(explanation, e, method)]),
-                }
+    return (
+        environment()
+        .get_template("page.html.jinja")
+        .render(
+            explanation=explanation,
+            policy=policy(styles, script),
+            styles=Markup(styles),
+            script=Markup(script),
+            test_picture=test_picture,
+            sides=[
+                _side("proponents", "more", proponents, explanation.proponents),
+                _side("opponents", "less", opponents, explanation.opponents),
+            ],
+            methods=[
+                {"name": method.name, "words": _words(method), "formula": method.formula}
                 for method in methods
+            ],
+            data={
+                "methods": {
+                    method.name: {
+                        "signed": method.signed,
+                        "legend": method.legend,
+                        "top": common_top(
+                            [h for e in shown for h in heats(explanation, e, method)]
+                        ),
+                    }
+                    for method in methods
+                },
+                "cards": {
+                    card.key: {"direction": 1 if card.example.score > 0 else -1, "maps": card.maps}
+                    for card in (*proponents, *opponents)
+                },
+                "heat": colour_table(HEAT_COLOURS),
+                "cold": colour_table(COLD_COLOURS),
             },
-            "cards": {
-                card.key: {"direction": 1 if card.example.score > 0 else -1, "maps": card.maps}
-                for card in (*proponents, *opponents)
-            },
-            "heat": _table(HEAT_COLOURS),
-            "cold": _table(COLD_COLOURS),
-        },
-        legends=[_legend("heat", HEAT_COLOURS), _legend("cold", COLD_COLOURS)],
-        labels=sorted({example.label_name for example in shown}),
-        most_score=max((abs(example.score) for example in shown), default=0.0) or 1.0,
-        score_caveats=caveats.of_scores(explanation),
-        map_caveats=caveats.of_maps(explanation),
-        reduced=any(map(embedding.is_reduced, _pictures(explanation.test_image, shown))),
-        again=how_again(explanation),
-        most_megabytes=round(most_bytes / 1e6),
-        small=max(explanation.test_image.shape[-2:]) <= 64,
+            legends=[colour_legend("heat", HEAT_COLOURS), colour_legend("cold", COLD_COLOURS)],
+            labels=sorted({example.label_name for example in shown}),
+            most_score=max((abs(example.score) for example in shown), default=0.0) or 1.0,
+            score_caveats=caveats.of_scores(explanation),
+            map_caveats=caveats.of_maps(explanation),
+            reduced=any(map(embedding.is_reduced, _pictures(explanation.test_image, shown))),
+            again=how_again(explanation),
+            most_megabytes=round(most_bytes / 1e6),
+            small=max(explanation.test_image.shape[-2:]) <= 64,
+        )
     )
 
 
 def in_notebook(explanation: Explanation) -> str:
     """The page in a frame of its own, in which it cannot touch the notebook around it."""
-    return (
-        f'<iframe title="{html.escape(explanation.question)}" sandbox="allow-scripts" '
-        f'width="100%" height="{_HEIGHT}" frameborder="0" '
-        f'srcdoc="{html.escape(render(explanation))}"></iframe>'
-    )
+    return framed(explanation.question, render(explanation))
 
 
 def _cards(explanation: Explanation, most_bytes: int, each: int) -> tuple[list[Card], list[Card]]:
@@ -179,38 +171,3 @@ def _pictures(test_image: Any, examples: Sequence[TrainingExample]) -> Iterator[
 
 def _words(method: Method) -> str:
     return method.name.replace("_x_", " × ").replace("_", " ")
-
-
-def _own(name: str) -> str:
-    """A file of the page, with the line ends that its hash is of."""
-    file = resources.files("captum_tfa.report") / "templates" / name
-    return file.read_text(encoding="utf-8").replace("\r\n", "\n")
-
-
-def _policy(styles: str, script: str) -> str:
-    def hashed(text: str) -> str:
-        digest = hashlib.sha256(text.encode()).digest()
-        return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-    return (
-        f"default-src 'none'; script-src {hashed(script)}; style-src {hashed(styles)}; "
-        "img-src data:; base-uri 'none'; form-action 'none'"
-    )
-
-
-def _table(colours: Colormap) -> list[list[int]]:
-    """The colours of a scale, ``[256, 4]`` from 0 to 255."""
-    table: list[list[int]] = colours(np.arange(256), bytes=True).tolist()
-    return table
-
-
-def _legend(name: str, colours: Colormap) -> dict[str, Any]:
-    """The colours of a scale for a bar of the page."""
-    stops = np.linspace(0, 1, _LEGEND_STOPS)
-    return {
-        "name": name,
-        "stops": [
-            (round(float(stop), 3), to_hex(colours(stop)), round(float(colours(stop)[3]), 3))
-            for stop in stops
-        ],
-    }

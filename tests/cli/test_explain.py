@@ -219,7 +219,7 @@ def test_a_model_that_cannot_be_explained_is_one_line(
 def test_loading_processes_hand_on_which_file_is_broken(
     home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(explain, "_workers", lambda device, data: 1)
+    monkeypatch.setattr(explain, "workers", lambda device, data: 1)
     monkeypatch.setattr(explain, "_TRIED", 1)
     (home.folder / "pets" / "train" / "dog" / "broken.jpg").write_text("not a picture")
     line = refused(home, capsys, "broken.jpg is not an image")

@@ -52,19 +52,6 @@ function filterCards() {
   control("status").textContent = `${shown} of ${cards.length} training images shown`;
 }
 
-async function copyText(button) {
-  const source = control(button.dataset.copy);
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-    button.textContent = "Copied";
-  } catch {
-    // Not allowed here: the text is at least marked, ready to be copied by hand.
-    getSelection().selectAllChildren(source);
-    button.textContent = document.execCommand("copy") ? "Copied" : "Selected";
-  }
-  setTimeout(() => (button.textContent = "Copy"), 1500);
-}
-
 control("opacity").addEventListener("input", (event) => {
   for (const group of groups) {
     group.opacity.value = event.target.value;
@@ -91,9 +78,6 @@ control("sort").addEventListener("change", sortCards);
 control("label").addEventListener("change", filterCards);
 control("side").addEventListener("change", filterCards);
 control("view").addEventListener("submit", (event) => event.preventDefault());
-for (const button of document.querySelectorAll(".copy")) {
-  button.addEventListener("click", () => copyText(button));
-}
 
 // A browser keeps what was chosen when a page is loaded again; the maps must agree with it.
 control("view").reset();
