@@ -14,7 +14,8 @@
 #
 # What is planted is known: which training pictures carry the square, and which mistakes there would
 # not be without it. A network that did not learn the square has nothing to find, so that is
-# measured too. The settings were tried out with seeds 0 to 2; the page is of others.
+# measured too. The search was tried out with seeds 0 to 3; the page is of
+# others.
 
 # %%
 from functools import partial
@@ -44,8 +45,8 @@ run = settings(
     out="results",
     cache="tutorials-cache",
     sets=("shapes", "cifar10", "photographs"),
-    seeds=(3, 4),
-    clean_seeds=(3, 4),
+    seeds=(4, 5),
+    clean_seeds=(4, 5),
     rates=(5, 20, 80),  # % of the planted class; of the most also the case without it in the test
     per_class=600,
     epochs=8,
@@ -60,7 +61,7 @@ run = settings(
     controls=19,
     shapes_per_class=300,
     network="efficientnet_lite0",
-    photograph_seeds=(3,),
+    photograph_seeds=(4,),
     photograph_side=96,
     photograph_epochs=5,
     photograph_mistakes=10,
@@ -139,7 +140,7 @@ for seed in sorted({*run.seeds, *run.clean_seeds}):
             continue
         if seed in run.seeds:
             cases += [(name, rate, THERE, seed) for rate in rates]
-            cases.append((name, max(rates), MISSING, seed))
+            cases += [(name, max(rates), MISSING, seed)] * (name == CIFAR)
         if seed in run.clean_seeds:
             cases.append((name, 0, CLEAN, seed))
 if PHOTOGRAPHS in run.sets:
