@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from captum_tfa.audit import Audit
     from captum_tfa.audit.audit import audit
-    from captum_tfa.index import GradientIndex
+    from captum_tfa.index import GradientIndex, TrakScore
     from captum_tfa.influence import (
         ProjectedInfluence,
         ScoreInfluence,
@@ -81,6 +81,7 @@ __all__ = [
     "Trajectory",
     "TrajectoryRecorder",
     "TrakInfluence",
+    "TrakScore",
     "Xstep",
     "XtrAIn",
     "XtrAInPlus",

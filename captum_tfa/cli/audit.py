@@ -17,12 +17,13 @@ from captum_tfa.audit.labels import labels_of
 from captum_tfa.audit.result import Audit
 from captum_tfa.audit.retrain_check import Treated, retrain_check
 from captum_tfa.audit.writing import write_whole
-from captum_tfa.cli import data, models
+from captum_tfa.cli import data, models, scores
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
-from captum_tfa.cli.explain import score_of, show, tried, workers
+from captum_tfa.cli.explain import another, score_of, show, tried, workers
 from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.index import GradientIndex
+from captum_tfa.report.arguments import DEFAULT_SCORE
 from captum_tfa.report.saving import REPORT
 from captum_tfa.scores import Score
 
@@ -37,6 +38,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: Something that the user can put right.
     """
+    asked: str = options.score or DEFAULT_SCORE
+    scores.check_options(options, asked)
     with as_user_error(OSError):
         out = check_destination(options.out)
     train = None
@@ -64,7 +67,8 @@ def run(options: argparse.Namespace) -> None:
     if options.index is not None:
         with as_user_error(OSError), own_errors():
             index = GradientIndex.open(options.index, training_set)
-    score = score_of(options, model, training_set, loss_fn)
+    others = [another(options, file, len(classes), device) for file in options.ensemble or ()]
+    score = score_of(options, asked, model, others, training_set, loss_fn)
     found = _done(
         lambda: audit(
             model,

@@ -136,6 +136,13 @@ def test_an_index_is_used(wrong_home: Home) -> None:
     assert "numbers an example" in Path("found", "report.html").read_text(encoding="utf-8")
 
 
+def test_the_mean_over_several_trainings(wrong_home: Home) -> None:
+    state = torch.load("weights.pt", weights_only=True)
+    torch.save({name: value * 1.1 for name, value in state.items()}, "other.pt")
+    assert main(arguments(wrong_home, ensemble="other.pt")) == 0
+    assert main(arguments(wrong_home, ensemble="other.pt")) == 0  # and it goes on
+
+
 def test_open_shows_the_report(wrong_home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
     monkeypatch.setattr(
