@@ -45,6 +45,7 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
         ("shapes", 0, "none"),
         ("CIFAR-10", 80, "there"),
         ("CIFAR-10", 80, "missing"),
+        ("CIFAR-10", 80, "answer"),
         ("CIFAR-10", 0, "none"),
         ("photographs", 0, "none"),
         ("photographs", 100, "there"),
@@ -62,7 +63,13 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
             assert not any(seen["is_square"](cluster) for cluster in found["clusters"])
 
     page = (tmp_path / "out" / "audit.md").read_text()
-    assert "of 3 runs the top cluster is the square" in page
+    hits = sum(
+        seen["is_square"](found["clusters"][0])
+        for case, found in seen["results"].items()
+        if case[2] == "there"
+    )
+    assert f"some pictures of the test: in {hits} of 3 runs the top cluster is the square" in page
+    assert "missing in the test: in 0 of 1 runs" in page
     assert "of 3 runs nothing stands out" in page
     assert (tmp_path / "out" / "audit-strengths.png").is_file()
     assert (tmp_path / "out" / "audit-shapes-90-there.png").is_file()
@@ -70,7 +77,7 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
 
     # A second run reads what the first has measured.
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.json")}
-    assert len(kept) == 7
+    assert len(kept) == 8
     again = run_tutorial("audit", **small)
     assert again["results"] == seen["results"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
