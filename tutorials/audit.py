@@ -44,7 +44,7 @@ run = settings(
     photographs="ants_bees",  # train/<class>/*, val/<class>/*; the first class gets the square
     out="results",
     cache="tutorials-cache",
-    sets=("shapes", "cifar10", "photographs"),
+    sets=("shapes", "cifar10", "more", "photographs"),
     seeds=(4, 5),
     clean_seeds=(4, 5),
     rates=(5, 20, 80),  # % of the planted class; of the most also the case without it in the test
@@ -59,6 +59,8 @@ run = settings(
     score="influence",
     fitted=300,  # training pictures to which its curvature is fitted
     controls=19,
+    more_per_class=2000,  # for a square on few, the smallest of the rates
+    more_mistakes=40,
     shapes_per_class=300,
     network="efficientnet_lite0",
     photograph_seeds=(4,),
@@ -67,7 +69,7 @@ run = settings(
     photograph_mistakes=10,
     photograph_score="grad-cos",
 )
-SHAPES, CIFAR, PHOTOGRAPHS = "shapes", "CIFAR-10", "photographs"
+SHAPES, CIFAR, MORE, PHOTOGRAPHS = "shapes", "CIFAR-10", "more of CIFAR-10", "photographs"
 THERE, MISSING, ANSWER, CLEAN = "there", "missing", "answer", "none"
 EXAMPLES = 5  # in a figure
 Case = tuple[str, int, str, int]  # the data set, % of the class, the square in the test, the seed
@@ -90,13 +92,13 @@ def shapes(rate: int, kind: str, seed: int):
     return data, kept(Path(run.cache) / name, SmallCNN(4), make)
 
 
-def cifar(rate: int, kind: str, seed: int):
+def cifar(rate: int, kind: str, seed: int, per_class: int = run.per_class):
     train, test = (
         subset_of_classes(cifar10(run.data, train=part, cache=run.cache), run.classes)
         for part in (True, False)
     )
     data = plant(
-        some_of_each(train, run.per_class, seed),
+        some_of_each(train, per_class, seed),
         some_of_each(test, run.test_per_class, seed),
         0,
         corner_square(32, 32, run.side),
@@ -104,7 +106,7 @@ def cifar(rate: int, kind: str, seed: int):
         run.test_rate if kind == THERE else 0,
         seed,
     )
-    name = f"audit-{'-'.join(run.classes)}-{run.per_class}-{run.epochs}-{run.side}-{rate}-{seed}"
+    name = f"audit-{'-'.join(run.classes)}-{per_class}-{run.epochs}-{run.side}-{rate}-{seed}"
     torch.manual_seed(seed)
     make = partial(train_in_half, dataset=data.train, epochs=run.epochs, seed=seed)
     network = SmallCNN(len(run.classes))
@@ -133,7 +135,9 @@ def in_unit(picture: torch.Tensor) -> torch.Tensor:
     return (picture.float() / 255).permute(1, 2, 0)
 
 
-MAKE = {SHAPES: shapes, CIFAR: cifar, PHOTOGRAPHS: ants}
+more = partial(cifar, per_class=run.more_per_class)
+MAKE = {SHAPES: shapes, CIFAR: cifar, MORE: more, PHOTOGRAPHS: ants}
+MISTAKES = {MORE: run.more_mistakes, PHOTOGRAPHS: run.photograph_mistakes}
 cases: list[Case] = []
 for seed in sorted({*run.seeds, *run.clean_seeds}):
     for name, rates in ((SHAPES, (90,)), (CIFAR, run.rates)):
@@ -145,6 +149,8 @@ for seed in sorted({*run.seeds, *run.clean_seeds}):
                 cases += [(name, max(rates), kind, seed) for kind in (MISSING, ANSWER)]
         if seed in run.clean_seeds:
             cases.append((name, 0, CLEAN, seed))
+if "more" in run.sets:
+    cases += [(MORE, min(run.rates), THERE, seed) for seed in run.seeds]
 if PHOTOGRAPHS in run.sets:
     for seed in run.photograph_seeds:
         cases += [(PHOTOGRAPHS, 0, CLEAN, seed), (PHOTOGRAPHS, 100, THERE, seed)]
@@ -163,15 +169,14 @@ if PHOTOGRAPHS in run.sets:
 def measure(case: Case) -> dict:
     name, rate, kind, seed = case
     data, model = MAKE[name](rate, kind, seed)
-    photo = name == PHOTOGRAPHS
-    score = run.photograph_score if photo else run.score
+    score = run.photograph_score if name == PHOTOGRAPHS else run.score
     ask = against_the_answer if kind == ANSWER else against_the_right_class
     found = ask(
         model,
         data.train,
         data.test,
         unkept_score(score, model, data.train, run.fitted),
-        max_mistakes=run.photograph_mistakes if photo else run.mistakes,
+        max_mistakes=MISTAKES.get(name, run.mistakes),
         k=run.opponents,
         controls=run.controls,
         seed=seed,
@@ -257,11 +262,15 @@ DEPENDS = (
     *("opponents", "score", "fitted", "controls", "shapes_per_class", "network"),
     *("photograph_side", "photograph_epochs", "photograph_mistakes", "photograph_score"),
 )
+DEPENDS_MORE = ("more_per_class", "more_mistakes")
 results = {}
 for case in cases:
     results[case] = remembered(
         Path(run.cache) / "audits" / f"{'-'.join(map(str, case))}.json",
-        {name: getattr(run, name) for name in DEPENDS},
+        {
+            name: getattr(run, name)
+            for name in (*DEPENDS, *(DEPENDS_MORE if case[0] == MORE else ()))
+        },
         partial(measure, case),
     )
     print(*case, results[case]["says"], flush=True)

@@ -32,6 +32,8 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
         "fitted": 50,
         "score": "grad-cos",
         "controls": 3,
+        "more_per_class": 40,
+        "more_mistakes": 3,
         "shapes_per_class": 60,
         "network": "small_cnn",
         "photograph_seeds": (0,),
@@ -47,6 +49,7 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
         ("CIFAR-10", 80, "missing"),
         ("CIFAR-10", 80, "answer"),
         ("CIFAR-10", 0, "none"),
+        ("more of CIFAR-10", 80, "there"),
         ("photographs", 0, "none"),
         ("photographs", 100, "there"),
     ]
@@ -68,7 +71,7 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
         for case, found in seen["results"].items()
         if case[2] == "there"
     )
-    assert f"some pictures of the test: in {hits} of 3 runs the top cluster is the square" in page
+    assert f"some pictures of the test: in {hits} of 4 runs the top cluster is the square" in page
     assert "missing in the test: in 0 of 1 runs" in page
     assert "of 3 runs nothing stands out" in page
     assert (tmp_path / "out" / "audit-strengths.png").is_file()
@@ -77,7 +80,7 @@ def test_the_square_is_the_top_cluster_and_the_page_says_so(tmp_path: Path) -> N
 
     # A second run reads what the first has measured.
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").rglob("*.json")}
-    assert len(kept) == 8
+    assert len(kept) == 9
     again = run_tutorial("audit", **small)
     assert again["results"] == seen["results"]
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
