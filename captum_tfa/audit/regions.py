@@ -19,6 +19,7 @@ from captum_tfa.audit.excess import Contents, Excess
 
 # The maps of a draw are moved round so often, and until there are so many regions by chance.
 _ELSEWHERE, _REGIONS_ELSEWHERE = 3, 2000
+_MOST_BY_CHANCE = 20_000  # regions that others are compared with
 _NO_PAIR = -1
 
 
@@ -47,7 +48,7 @@ class Regions:
     Attributes:
         clusters: those that stand out first, then by their strength. None, if all maps are zero.
         groups: the place of each pair's cluster in ``clusters``, ``[M]``; −1 for a pair whose map
-            is zero wherever its score could come from.
+            is zero wherever its score could come from, and for images beyond `MOST_IMAGES`.
         embedding: two coordinates a pair, ``[M, 2]``; near ones are alike.
         control: what the top was compared with.
         stands_out: how many clusters do; they are the first ones.
@@ -138,7 +139,13 @@ class _Draw:
 
 def _against_the_others(draws: list[_Draw], place: int) -> Contents:
     others = [each.contents for number, each in enumerate(draws) if number != place]
-    return Contents(draws[place].contents, [torch.cat(others), draws[place].elsewhere])
+    by_chance = [torch.cat(others), draws[place].elsewhere]
+    return Contents(draws[place].contents, [_at_most(each) for each in by_chance])
+
+
+def _at_most(regions: Tensor) -> Tensor:
+    """Regions evenly spread over these, if there are more than memory allows to compare with."""
+    return regions[:: max(1, math.ceil(len(regions) / _MOST_BY_CHANCE))]
 
 
 def _narrowed(contents: Contents, groups: Tensor, tops: list[float]) -> list[tuple[Tensor, Excess]]:
