@@ -14,7 +14,7 @@
 #
 # What is planted is known: which training pictures carry the square, and which mistakes there would
 # not be without it. A network that did not learn the square has nothing to find, so that is
-# measured too. The search was tried out with seeds 0 to 3; the page is of
+# measured too. The search was tried out with seeds 0 to 4; the page is of
 # others.
 
 # %%
@@ -45,8 +45,8 @@ run = settings(
     out="results",
     cache="tutorials-cache",
     sets=("shapes", "cifar10", "more", "photographs"),
-    seeds=(4, 5),
-    clean_seeds=(4, 5),
+    seeds=(5, 6),
+    clean_seeds=(5, 6),
     rates=(5, 20, 80),  # % of the planted class; of the most also the case without it in the test
     per_class=600,
     epochs=8,
@@ -63,7 +63,7 @@ run = settings(
     more_mistakes=40,
     shapes_per_class=300,
     network="efficientnet_lite0",
-    photograph_seeds=(4,),
+    photograph_seeds=(5,),
     photograph_side=96,
     photograph_epochs=5,
     photograph_mistakes=10,
