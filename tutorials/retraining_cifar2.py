@@ -28,6 +28,7 @@ from captum_tfa.metrics.intervals import normal_interval
 from captum_tfa.metrics.paired import paired_difference
 from captum_tfa.metrics.subsets import random_subsets
 from captum_tfa.scores.groups import groups_of
+from common.checkpoints import train_with_checkpoints
 from common.data import cifar10, subset_of_classes
 from common.kept_scores import Asked, KeptScores, kept_states
 from common.lds_tables import lds_tables
@@ -90,29 +91,15 @@ def pictures(train: bool, count: int) -> TensorDataset:
 
 
 def trained(dataset, seed: int, keep: list | None = None) -> nn.Module:
-    """SGD with momentum and one learning-rate cycle, passes in bfloat16."""
+    """A network of a dataset or a part of it; ``keep`` gets its checkpoints."""
     rows = getattr(dataset, "indices", None)
     whole = dataset if rows is None else dataset.dataset
     x, y = whole.tensors if rows is None else (tensor[rows] for tensor in whole.tensors)
-    model = resnet9(2, run.width).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9, weight_decay=2e-3)
-    steps = run.epochs * -(-len(y) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.02, total_steps=steps)
-    model.train()
-    for epoch in range(run.epochs):
-        for batch in torch.randperm(len(y)).split(32):
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = model(x[batch])
-            loss = nn.functional.cross_entropy(logits.float(), y[batch])
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-        if keep is not None and (epoch % run.every == run.every - 1 or epoch == run.epochs - 1):
-            state = model.state_dict().items()
-            keep.append({name: value.clone().contiguous() for name, value in state})
-    optimizer.zero_grad()
-    return model.to(memory_format=torch.contiguous_format).eval()
+    model = resnet9(2, run.width)
+    states = train_with_checkpoints(model, x, y, run.epochs, run.every)
+    if keep is not None:
+        keep.extend(states)
+    return model
 
 
 train, asked = pictures(True, run.train), pictures(False, run.queries + run.learning)

@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from captum_tfa import GradDotScore, GradientIndex, TrakInfluence
 from common.rankings import EKFAC, State, arnoldi, feature_similarity, tracin, tracin_fast, trak
 from common.remembering import remembered_tensors
-from common.score_family import family
+from common.score_family import family, made
 
 
 class Asked(NamedTuple):
@@ -41,7 +41,7 @@ class KeptScores:
         told: All that the networks and the data depend on.
         asked: The data.
         model_of: From a seed to a network of everything and its checkpoints.
-        curvature_of: As for `family`.
+        curvature_of: As for `made`.
         dimension: Of TRAK's projections.
     """
 
@@ -105,7 +105,8 @@ class KeptScores:
             return {kind: self._trak(kind, [seed])}
         if kind in peers:
             return {kind: peers[kind]()}
-        return family(kind, model, states, train, queries, learners, self.curvature_of)
+        score, names = made(kind, model, states, train, self.curvature_of)
+        return family(kind, score, names, train, queries, learners)
 
     def _trak(self, kind: str, seeds: Sequence[int]) -> Tensor:
         models = [self.model_of(seed)[0] for seed in seeds]

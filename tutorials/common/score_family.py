@@ -22,49 +22,6 @@ from common.rankings import State
 
 WEIGHTED = ", learned weights"  # follows the name of a score
 K, REGULARISATION, STEPS, LEARNING_RATE = 10, 0.01, 300, 0.05  # the defaults of learn_weights
-NORMALISED = " / norms"
-
-
-def family(
-    kind: str,
-    model: nn.Sequential,
-    states: Sequence[State],
-    train: TensorDataset,
-    queries: TensorDataset,
-    learners: TensorDataset,
-    curvature_of: int,
-) -> dict[str, Tensor]:
-    """The scores of one kind: ``[Q, N]`` by name, and what was learned for them, ``[G]``.
-
-    Args:
-        kind: "gradients", "TracIn", "representer", or a kind of curvature.
-        model: The network, whose last module is its last linear layer.
-        states: Its checkpoints.
-        train: What it was trained on.
-        queries: What is asked.
-        learners: Queries from which weights are learned; others than ``queries``.
-        curvature_of: To how many examples a curvature without blocks is fitted.
-    """
-    if kind == "gradients":
-        return both_ways(GradCosScore(model), ("grad-dot", "grad-cos"), train, queries, learners)
-    if kind == "TracIn":
-        return both_ways(TracInScore(model, states), ("TracIn",), train, queries, learners)
-    if kind == "representer":
-        last = RepresenterScore(model, train, str(len(model) - 1))
-        return {"representer": ScoreInfluence(last, train).influence(queries.tensors)}
-    name = f"influence, {SPELLED.get(kind, kind)}"
-    if kind in OF_THE_WHOLE:
-        few = {"max_examples": min(curvature_of, len(train)), "iterations": 50}
-        curvature = fit_curvature(model, train, kind, **few)  # type: ignore[arg-type]
-        score = InfluenceScore(model, curvature, normalise=None)
-        return {name: ScoreInfluence(score, train).influence(queries.tensors)}
-    curvature = fit_curvature(model, train, kind)  # type: ignore[arg-type]
-    score = InfluenceScore(model, curvature)
-    return both_ways(score, (name, name + NORMALISED), train, queries, learners)
-
-
-# Here each layer's contribution is a solution of its own: too dear for weights.
-OF_THE_WHOLE = ("fisher", "datainf", "arnoldi")
 SPELLED = {
     "ekfac": "EK-FAC",
     "kfac": "K-FAC",
@@ -72,16 +29,63 @@ SPELLED = {
     "datainf": "DataInf",
     "arnoldi": "Arnoldi",
 }
+# Each layer's contribution is a solution of its own there, which is too dear for weights; and a
+# representer has one layer.
+WHOLE = ("representer", "fisher", "datainf", "arnoldi")
 
 
-def both_ways(
+def made(
+    kind: str,
+    model: nn.Sequential,
+    states: Sequence[State],
+    train: TensorDataset,
+    curvature_of: int,
+) -> tuple[Score, tuple[str, ...]]:
+    """A score, and how it is called without its norms and, if it has any, with them.
+
+    Args:
+        kind: "gradients", "TracIn", "representer", or a kind of curvature.
+        model: The network, whose last module is its last linear layer.
+        states: Its checkpoints.
+        train: What it was trained on.
+        curvature_of: To how many examples a curvature without blocks is fitted.
+    """
+    if kind == "gradients":
+        return GradCosScore(model), ("grad-dot", "grad-cos")
+    if kind == "TracIn":
+        return TracInScore(model, list(states)), ("TracIn",)
+    if kind == "representer":
+        return RepresenterScore(model, train, str(len(model) - 1)), ("representer",)
+    name = f"influence, {SPELLED.get(kind, kind)}"
+    few: dict[str, Any] = {}
+    if kind in WHOLE:
+        few = {"max_examples": min(curvature_of, len(train)), "iterations": 50}
+    curvature = fit_curvature(model, train, kind, **few)  # type: ignore[arg-type]
+    if kind in WHOLE:
+        return InfluenceScore(model, curvature, normalise=None), (name,)
+    return InfluenceScore(model, curvature), (name, f"{name} / norms")
+
+
+def family(
+    kind: str,
     score: Score,
     names: Sequence[str],
     train: TensorDataset,
     queries: TensorDataset,
     learners: TensorDataset,
 ) -> dict[str, Tensor]:
-    """A score, and what it is over its norms: each as it is, weighted, and the weights."""
+    """The scores of one kind: ``[Q, N]`` by name, and what was learned for them, ``[G]``.
+
+    Args:
+        kind: As for `made`, which also gives ``score`` and ``names``.
+        score: The score.
+        names: How it is called.
+        train: What is ranked.
+        queries: What is asked.
+        learners: Queries from which weights are learned; others than ``queries``.
+    """
+    if kind in WHOLE:
+        return {names[0]: ScoreInfluence(score, train).influence(queries.tensors)}
     sides = zip(queries.tensors, learners.tensors, strict=True)
     asked = tuple(torch.cat(side) for side in sides)
     table: Any = ScoreInfluence(score, train).influence(asked, by_group="layer")
