@@ -52,7 +52,14 @@ run = settings(
     patched=40,  # queries for the tail patch
     k=5,  # proponents of each
     step_size=1e-3,
-    patched_scores=("grad-dot", "grad-cos", "TracIn", "influence, EK-FAC", "feature similarity"),
+    patched_scores=(
+        "grad-dot",
+        "grad-cos",
+        "TracIn",
+        "TracIn, learned weights",
+        "influence, EK-FAC",
+        "feature similarity",
+    ),
     curvature_of=500,  # examples to which a curvature without blocks is fitted
     dimension=512,  # of TRAK's projections
     scores=(

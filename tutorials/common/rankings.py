@@ -62,7 +62,7 @@ def tracin(
 def tracin_fast(
     model: nn.Sequential, checkpoints: Sequence[State], train: TensorDataset, queries: TensorDataset
 ) -> tuple[Tensor, Tensor]:
-    """Captum's ``TracInCPFast``: the last layer alone. Also of each training example on itself."""
+    """Captum's ``TracInCPFast``: the last weight alone. Also of each training example on itself."""
     loss = nn.CrossEntropyLoss(reduction="sum")
     with _as_it_was(model):
         method = TracInCPFast(
@@ -99,8 +99,8 @@ def trak(
     from trak.projectors import BasicProjector, ProjectionType
 
     size = sum(parameter.numel() for parameter in models[0].parameters())
-    device = torch.device("cpu")
-    projector = BasicProjector(size, dimension, 0, ProjectionType.rademacher, device, dimension)
+    device, block = torch.device("cpu"), -(-dimension // 2)  # one block is lost once it was freed
+    projector = BasicProjector(size, dimension, 0, ProjectionType.rademacher, device, block)
     with (
         tempfile.TemporaryDirectory() as folder,
         contextlib.redirect_stderr(io.StringIO()),
