@@ -16,7 +16,7 @@ from torch.utils.data import TensorDataset
 from captum_tfa import GradDotScore, GradientIndex, TrakInfluence
 from common.rankings import EKFAC, State, arnoldi, feature_similarity, tracin, tracin_fast, trak
 from common.remembering import remembered_tensors
-from common.score_family import family, made
+from common.score_family import both_ways, family, made
 
 
 class Asked(NamedTuple):
@@ -72,7 +72,7 @@ class KeptScores:
             return {name: torch.stack([part[name] for part in parts]).mean(0) for name in parts[0]}
         told = {**self.told, "models": models}
         file = self.folder / f"{kind}, {models} models.safetensors"
-        return remembered_tensors(file, told, lambda: {kind: self._trak(kind, range(models))})
+        return remembered_tensors(file, told, lambda: self._trak(kind, range(models)))
 
     def of_one_and_all(
         self, kinds: Sequence[str], several: Sequence[str], models: int
@@ -102,28 +102,24 @@ class KeptScores:
             ),
         }
         if kind.startswith("TRAK"):
-            return {kind: self._trak(kind, [seed])}
+            return self._trak(kind, [seed])
         if kind in peers:
             return {kind: peers[kind]()}
         score, names = made(kind, model, states, train, self.curvature_of)
         return family(kind, score, names, train, queries, learners)
 
-    def _trak(self, kind: str, seeds: Sequence[int]) -> Tensor:
+    def _trak(self, kind: str, seeds: Sequence[int]) -> dict[str, Tensor]:
+        train, queries, learners = self.asked
         models = [self.model_of(seed)[0] for seed in seeds]
         if kind == "TRAK (traker)":
-            return trak(models, self.asked.train, self.asked.queries, self.dimension)
+            return {kind: trak(models, train, queries, self.dimension)}
         scores = [GradDotScore(model, loss_fn="margin") for model in models]
+        places = [self.folder / f"index {seed}, {self.dimension}" for seed in seeds]
         indices = [
-            GradientIndex.build(
-                score,
-                self.asked.train,
-                self.folder / f"index {seed}, {self.dimension}",
-                self.dimension,
-            )
-            for seed, score in zip(seeds, scores, strict=True)
+            GradientIndex.build(score, train, place, self.dimension)
+            for score, place in zip(scores, places, strict=True)
         ]
-        found: Tensor = TrakInfluence(scores, indices).influence(self.asked.queries.tensors)
-        return found
+        return both_ways(TrakInfluence(scores, indices), (kind,), queries, learners)
 
 
 def kept_states(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from captum_tfa import GradCosScore, InfluenceScore, ScoreInfluence, TracInScore
+from captum_tfa import GradCosScore, InfluenceScore, ScoreInfluence, TracInScore, TrakInfluence
 from captum_tfa.curvature import fit_curvature
 from captum_tfa.influence.learning_weights import best_weights, of_one_size
 from captum_tfa.scores import RepresenterScore, Score
@@ -86,9 +86,19 @@ def family(
     """
     if kind in WHOLE:
         return {names[0]: ScoreInfluence(score, train).influence(queries.tensors)}
+    return both_ways(ScoreInfluence(score, train), names, queries, learners)
+
+
+def both_ways(
+    influence: ScoreInfluence | TrakInfluence,
+    names: Sequence[str],
+    queries: TensorDataset,
+    learners: TensorDataset,
+) -> dict[str, Tensor]:
+    """As `family`, of any ranking that tells its layers apart."""
     sides = zip(queries.tensors, learners.tensors, strict=True)
     asked = tuple(torch.cat(side) for side in sides)
-    table: Any = ScoreInfluence(score, train).influence(asked, by_group="layer")
+    table: Any = influence.influence(asked, by_group="layer")
     found = {}
     for name, parts in zip(names, (table.contributions, table.parts), strict=False):
         own, theirs = parts.split([len(queries), len(learners)])

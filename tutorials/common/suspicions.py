@@ -6,7 +6,7 @@ mean over them, or one of them most of all. Higher is more suspicious, ``[N]``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -27,7 +27,7 @@ from captum_tfa.scores import Score
 from captum_tfa.scores.groups import groups_of
 from common.kept_scores import Asked
 from common.rankings import EKFAC, State, tracin_fast, trak
-from common.score_family import WEIGHTED, WHOLE, family, made, weights_of
+from common.score_family import WEIGHTED, WHOLE, both_ways, family, made, weights_of
 
 SELF, MEAN, LOWEST = "self-influence, {}", "−mean {}", "−lowest {}"
 
@@ -59,8 +59,8 @@ def suspicions_of(
         index = GradientIndex.build(score, train, folder, dimension)
         itself = ProjectedInfluence(score, index, 1e-3).self_influence()
         doubt = -torch.expm1(-losses(model, train))  # 1 − p
-        table = TrakInfluence(score, index).influence(queries.tensors)
-        return {SELF.format(kind): itself * doubt, **over_queries(kind, table)}
+        found = both_ways(TrakInfluence(score, index), (kind,), queries, learners)
+        return {SELF.format(kind): itself * doubt, **of_tables(found)}
     if kind == "TRAK (traker)":
         return over_queries(kind, trak([model], train, queries, dimension))
     if kind == "TracInCPFast (captum)":
@@ -81,10 +81,14 @@ def suspicions_of(
         SELF.format(name): ScoreInfluence(one, train).self_influence()
         for name, one in of_itself.items()
     }
-    for name, table in found.items():
-        if table.ndim == 2:
-            suspicions.update(over_queries(name, table))
-    return suspicions
+    return {**suspicions, **of_tables(found)}
+
+
+def of_tables(found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`over_queries` of each score among scores and weights."""
+    tables = {name: table for name, table in found.items() if table.ndim == 2}
+    each = [over_queries(name, table) for name, table in tables.items()]
+    return {name: values for one in each for name, values in one.items()}
 
 
 def over_queries(name: str, table: Tensor) -> dict[str, Tensor]:
