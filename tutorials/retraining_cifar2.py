@@ -24,8 +24,9 @@ from torch.utils.data import TensorDataset
 
 from captum_tfa import ParameterWeights, draw_weights
 from captum_tfa.metrics import MeasuredOutput, retrain_subsets, tail_patch
-from captum_tfa.metrics.intervals import normal_interval
+from captum_tfa.metrics.intervals import Interval, normal_interval
 from captum_tfa.metrics.paired import paired_difference
+from captum_tfa.metrics.similarity import spearman
 from captum_tfa.metrics.subsets import random_subsets
 from captum_tfa.scores.groups import groups_of
 from common.checkpoints import train_with_checkpoints
@@ -34,6 +35,7 @@ from common.kept_scores import Asked, KeptScores, kept_states
 from common.lds_tables import lds_tables
 from common.record import Record
 from common.resnet9 import resnet9
+from common.score_family import weights_of
 from common.settings import settings
 
 run = settings(
@@ -80,6 +82,7 @@ run = settings(
         "arnoldi",
         "Arnoldi (captum)",
     ),
+    by_layer=("gradients", "ekfac"),  # of which each layer alone is measured
     several=("gradients", "ekfac", "TracIn", "TRAK", "TRAK (traker)"),  # those of all models
 )
 
@@ -185,17 +188,27 @@ results = lds_tables(record, one, several, run.models, retrained)
 
 # %% [markdown]
 # ## The weights
+#
+# Do layers get much weight whose scores alone predict retraining well?
 
 # %%
-learned = {
-    name: one[f"weights of {name}"]
-    for name in ("grad-dot", "TracIn", "influence, EK-FAC")
-    if f"weights of {name}" in one
-}
+groups = groups_of(model, None, "layer")
+columns: dict[str, list] = {"layer": list(groups)}
+learned = {}
+for kind in run.by_layer:
+    for name, alone in scores.lds_by_layer(kind, 0, retrained).items():
+        weights = one[weights_of(name)]
+        learned[name] = ParameterWeights(groups, tuple(weights.tolist()))
+        columns[f"LDS of {name} there"] = [Interval(*each) for each in alone.tolist()]
+        columns[f"weight for {name}"] = weights.tolist()
+        agree = float(spearman(alone[None, :, 0], weights[None]))
+        record.say(
+            f"**{name}**: over the {len(groups)} layers, the LDS of a layer alone and its learned "
+            f"weight have a rank correlation of {agree:.2f}."
+        )
 if learned:
-    groups = groups_of(model, None, "layer")
-    drawn = {name: ParameterWeights(groups, tuple(w.tolist())) for name, w in learned.items()}
-    record.figure(draw_weights(drawn), "weights", "Learned weights of each layer, one model.")
+    record.table(list(columns), list(zip(*columns.values(), strict=True)))
+    record.figure(draw_weights(learned), "weights", "Learned weights of each layer, one model.")
 
 # %% [markdown]
 # ## One more step

@@ -68,6 +68,10 @@ def test_the_quick_form(tmp_path: Path) -> None:
     ]
     torch.testing.assert_close(several["grad-dot"], sum(both) / 2, rtol=1e-4, atol=1e-6)
 
+    layers = seen["columns"]
+    assert len(layers["layer"]) == len(layers["weight for grad-dot"]) == 17
+    assert sum(layers["weight for influence, EK-FAC"]) == pytest.approx(1, abs=1e-5)
+
     page = (tmp_path / "out" / "retraining_cifar2.md").read_text()
     for heading in ("One more step", "| feature similarity | 1 |", "| TRAK | 2 |"):
         assert heading in page

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
 
-from captum_tfa import GradDotScore, GradientIndex, TrakInfluence
+from captum_tfa import GradDotScore, GradientIndex, ScoreInfluence, TrakInfluence
+from captum_tfa.metrics import linear_datamodelling_score
+from captum_tfa.metrics.subsets import Retrained
 from common.rankings import EKFAC, State, arnoldi, feature_similarity, tracin, tracin_fast, trak
 from common.remembering import remembered_tensors
 from common.score_family import both_ways, family, made
@@ -89,6 +91,32 @@ class KeptScores:
         shape = len(self.asked.queries), len(self.asked.train)
         one["random"] = torch.randn(shape, generator=draw)
         return one, mean
+
+    def lds_by_layer(self, kind: str, seed: int, retrained: Retrained) -> dict[str, Tensor]:
+        """The LDS of each layer's contributions alone, with the ends of its interval, ``[G, 3]``.
+
+        Args:
+            kind: As for `made`; of a kind with weights.
+            seed: Of the network.
+            retrained: Models trained on subsets; the intervals are over these.
+        """
+        train, queries, _ = self.asked
+        model, states = self.model_of(seed)
+
+        def measured() -> dict[str, Tensor]:
+            score, names = made(kind, model, states, train, self.curvature_of)
+            ranking = ScoreInfluence(score, train)
+            table: Any = ranking.influence(queries.tensors, by_group="layer")
+            found = [
+                linear_datamodelling_score(part, retrained).over_subsets
+                for part in table.contributions.unbind(-1)
+            ]
+            return {names[0]: torch.tensor(found)}
+
+        told = {**self.told, "trainings": len(retrained.seeds)}
+        return remembered_tensors(
+            self.folder / f"layers of {kind}, model {seed}.safetensors", told, measured
+        )
 
     def _measured(self, kind: str, seed: int) -> dict[str, Tensor]:
         (train, queries, learners), (model, states) = self.asked, self.model_of(seed)
