@@ -133,6 +133,7 @@ def checkpoints(setup: str, data: TensorDataset, seed: int) -> list:
 
 # %%
 record = Record("Which labels are wrong?", run.out, run)
+record.say("## What was measured")
 keys = ("train", "queries", "learning", "width", "epochs", "network", "photograph_queries")
 told = {key: getattr(run, key) for key in (*keys, "photograph_epochs", "every", "wrong")}
 told["dimension"] = run.dimension
@@ -163,7 +164,7 @@ for setup in run.setups:
                 detected.setdefault(name, []).append(mislabel_detection(values, wrong))
             print(f"{setup}, seed {seed}, {kind}: done", flush=True)
     found[setup] = detected
-    record.say(f"## {title}")
+    record.say(f"### {title}")
     record.say(
         f"{len(clean.train)} training images, {run.wrong:.0%} of the labels wrong, {run.seeds} "
         f"times, each with a network of its own; {len(clean.queries)} held-out images with right "

@@ -168,6 +168,7 @@ one, several = scores.of_one_and_all(run.scores, run.several, run.models)
 
 # %%
 record = Record("What retraining says: cats and dogs", run.out, run)
+record.say("## What was measured")
 model = whole_model(0)[0]
 with torch.no_grad():
     right = [
@@ -184,6 +185,7 @@ record.say(
     "the mean over queries; the first interval is over queries, the second (jackknife) over "
     f"halves. Weights of layers were learned from {run.learning} further queries."
 )
+record.say("### Random halves")
 results = lds_tables(record, one, several, run.models, retrained)
 
 # %% [markdown]
@@ -192,6 +194,7 @@ results = lds_tables(record, one, several, run.models, retrained)
 # Do layers get much weight whose scores alone predict retraining well?
 
 # %%
+record.say("### The weights of layers")
 groups = groups_of(model, None, "layer")
 columns: dict[str, list] = {"layer": list(groups)}
 learned = {}
@@ -214,7 +217,7 @@ if learned:
 # ## One more step
 
 # %%
-record.say("## One more step")
+record.say("### One more step")
 record.say(
     f"One SGD step of {run.step_size:g} on each of the top {run.k} proponents of {run.patched} "
     "queries: the change of the probability of the right class (in percentage points), minus that "

@@ -133,6 +133,7 @@ one, several = scores.of_one_and_all(run.scores, run.several, run.models)
 
 # %%
 record = Record("What retraining says: ants and bees", run.out, run)
+record.say("## What was measured")
 model = whole_model(0)[0]
 with torch.no_grad():
     right = normal_interval((model(queries.tensors[0]).argmax(1) == queries.tensors[1]).double())
