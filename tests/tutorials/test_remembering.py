@@ -2,7 +2,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from common.remembering import remembered
+import torch
+
+from common.remembering import remembered, remembered_tensors
 
 
 def test_the_same_question_is_measured_once(tmp_path: Path) -> None:
@@ -24,3 +26,18 @@ def test_another_question_is_measured_anew(tmp_path: Path) -> None:
     remembered(path, {"seed": 0}, lambda: {"found": 1})
     assert remembered(path, {"seed": 1}, lambda: {"found": 2}) == {"found": 2}
     assert remembered(path, {"seed": 1}, lambda: {"found": 3}) == {"found": 2}
+
+
+def test_tensors_are_measured_once_too(tmp_path: Path) -> None:
+    path, measured = tmp_path / "new" / "scores.safetensors", []
+
+    def measure() -> dict[str, torch.Tensor]:
+        measured.append(1)
+        return {"scores": torch.arange(6.0).view(2, 3).T}
+
+    first = remembered_tensors(path, {"seed": 0}, measure)
+    assert torch.equal(first["scores"], remembered_tensors(path, {"seed": 0}, measure)["scores"])
+    assert len(measured) == 1
+    remembered_tensors(path, {"seed": 1}, measure)
+    assert len(measured) == 2
+    assert [file.name for file in path.parent.iterdir()] == ["scores.safetensors"]

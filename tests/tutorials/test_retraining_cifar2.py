@@ -7,8 +7,21 @@ from pathlib import Path
 import pytest
 import torch
 
+from captum_tfa import GradDotScore, ScoreInfluence
 from tests.tutorials.running import run_tutorial
 from tests.tutorials.shapes_tree import write_shapes
+
+KINDS = (
+    "gradients",
+    "TracIn",
+    "ekfac",
+    "datainf",
+    "representer",
+    "TRAK",
+    "feature similarity",
+    "TracInCP (captum)",
+    "TracInCPFast (captum)",
+)
 
 
 def test_the_quick_form(tmp_path: Path) -> None:
@@ -23,26 +36,42 @@ def test_the_quick_form(tmp_path: Path) -> None:
         cache=tmp_path / "cache",
         train=24,
         queries=8,
+        learning=4,
         subsets=4,
         models=2,
-        wrong_sets=1,
-        wrong=0.25,
         width=4,
         epochs=2,
         every=1,
         patched=3,
         k=2,
-        ekfac=False,
+        curvature_of=10,
+        dimension=16,
+        scores=KINDS,
     )
     assert seen["train"].tensors[1].bincount().tolist() == [12, 12]
-    assert torch.equal(seen["retrained"].members, seen["members"])
-    results = seen["results"]
-    assert results["grad-cos, 1 model"].subsets == 4
-    both = (results["grad-dot, 1 model"], results["grad-dot, 2 models"])
-    assert both[0].per_query.shape == both[1].per_query.shape == (8,)
-    assert results["TracInCP (captum), 1 model"].mean == pytest.approx(
-        results["TracInCP (captum), 1 model"].per_query.mean().item()
-    )
+    assert torch.equal(seen["retrained"].members, seen["members"].repeat_interleave(2, 0))
+    one, several, results = seen["one"], seen["several"], seen["results"]
+    assert results["grad-cos", 1].subsets == 4
+    assert results["grad-dot", 2].per_query.shape == (8,)
+
+    # Peers on the same model, the same data.
+    torch.testing.assert_close(one["TracInCP (captum)"], one["TracIn"], rtol=1e-3, atol=1e-5)
+    for name, found in one.items():
+        if name.endswith(", learned weights"):
+            weights = one[f"weights of {name.removesuffix(', learned weights')}"]
+            assert weights.sum().item() == pytest.approx(1, abs=1e-5)
+            assert not torch.allclose(found, one[name.removesuffix(", learned weights")])
+    models = [seen["whole_model"](seed)[0] for seed in (0, 1)]
+    both = [
+        ScoreInfluence(GradDotScore(model), seen["train"]).influence(seen["queries"].tensors)
+        for model in models
+    ]
+    torch.testing.assert_close(several["grad-dot"], sum(both) / 2, rtol=1e-4, atol=1e-6)
+
+    layers = seen["columns"]
+    assert len(layers["layer"]) == len(layers["weight for grad-dot"]) == 17
+    assert sum(layers["weight for influence, EK-FAC"]) == pytest.approx(1, abs=1e-5)
+
     page = (tmp_path / "out" / "retraining_cifar2.md").read_text()
-    for heading in ("Wrong labels", "One more step", "| feature similarity, 1 model |"):
+    for heading in ("One more step", "| feature similarity | 1 |", "| TRAK | 2 |"):
         assert heading in page

@@ -10,13 +10,14 @@ import contextlib
 import io
 import logging
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from captum.influence import TracInCP
+from captum.influence import TracInCP, TracInCPFast
+from captum.influence._core.arnoldi_influence_function import ArnoldiInfluenceFunction
 from torch import Tensor, nn
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from captum_tfa import GradCosScore, GradDotScore, ScoreInfluence
 
@@ -52,16 +53,94 @@ def tracin(
     model: nn.Module, checkpoints: Sequence[State], train: TensorDataset, queries: TensorDataset
 ) -> Tensor:
     """Captum's ``TracInCP`` over checkpoints, with equal learning rates."""
-
-    def load(into: nn.Module, state: Any) -> float:
-        into.load_state_dict(state)
-        return 1.0
-
-    last = {name: value.clone() for name, value in model.state_dict().items()}
     loss = nn.CrossEntropyLoss(reduction="none")
-    try:
-        method = TracInCP(model, train, list(checkpoints), load, loss_fn=loss, batch_size=64)
+    with _as_it_was(model):
+        method = TracInCP(model, train, list(checkpoints), _load, loss_fn=loss, batch_size=64)
         return method.influence(queries.tensors).detach()
+
+
+def tracin_fast(
+    model: nn.Sequential, checkpoints: Sequence[State], train: TensorDataset, queries: TensorDataset
+) -> tuple[Tensor, Tensor]:
+    """Captum's ``TracInCPFast``: the last weight alone. Also of each training example on itself."""
+    loss = nn.CrossEntropyLoss(reduction="sum")
+    with _as_it_was(model):
+        method = TracInCPFast(
+            model, model[-1], train, list(checkpoints), _load, loss_fn=loss, batch_size=64
+        )
+        return method.influence(queries.tensors).detach(), method.self_influence().detach()
+
+
+def arnoldi(
+    model: nn.Module, train: TensorDataset, queries: TensorDataset, examples: int, steps: int
+) -> Tensor:
+    """Captum's ``ArnoldiInfluenceFunction``, its Hessian over the first few training examples."""
+    few = TensorDataset(*(tensor[:examples] for tensor in train.tensors))
+    with _as_it_was(model) as state:
+        method = ArnoldiInfluenceFunction(
+            model,
+            train,
+            state,
+            _load,
+            loss_fn=nn.CrossEntropyLoss(reduction="none"),
+            batch_size=64,
+            hessian_dataset=few,
+            arnoldi_dim=steps,
+            projection_dim=steps // 4,
+        )
+        return method.influence(queries.tensors).detach()
+
+
+def trak(
+    models: Sequence[nn.Module], train: TensorDataset, queries: TensorDataset, dimension: int
+) -> Tensor:
+    """TRAK over one model or several, as ``traker`` computes it without a GPU."""
+    from trak import TRAKer
+    from trak.projectors import BasicProjector, ProjectionType
+
+    size = sum(parameter.numel() for parameter in models[0].parameters())
+    device, block = torch.device("cpu"), -(-dimension // 2)  # one block is lost once it was freed
+    projector = BasicProjector(size, dimension, 0, ProjectionType.rademacher, device, block)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stderr(io.StringIO()),
+        torch.random.fork_rng(),
+    ):
+        method = TRAKer(
+            models[0],
+            "image_classification",
+            len(train),
+            save_dir=folder,
+            device="cpu",
+            projector=projector,
+            proj_dim=dimension,
+            use_half_precision=False,
+            logging_level=logging.ERROR,
+        )
+        for number, model in enumerate(models):
+            method.load_checkpoint(model.state_dict(), number)
+            for images, labels in DataLoader(train, 250):
+                method.featurize((images, labels), num_samples=len(labels))
+        method.finalize_features()
+        for number, model in enumerate(models):
+            method.start_scoring_checkpoint("queries", model.state_dict(), number, len(queries))
+            for images, labels in DataLoader(queries, 250):
+                method.score((images, labels), num_samples=len(labels))
+        return torch.from_numpy(method.finalize_scores("queries").copy()).T.float()
+
+
+def _load(into: nn.Module, state: Any) -> float:
+    """How captum's methods read a checkpoint; all have the same learning rate."""
+    into.load_state_dict(state)
+    return 1.0
+
+
+@contextlib.contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[State]:
+    """The model's own state, which it has again afterwards."""
+    last = {name: value.clone() for name, value in model.state_dict().items()}
+    try:
+        yield last
     finally:
         model.load_state_dict(last)
 
@@ -91,8 +170,16 @@ class EKFAC:
 
         self._model, self._train, self._task = model, train, Classification()
 
+    def pairs(self, queries: TensorDataset) -> Tensor:
+        """Influence on each query, ``[Q, N]``."""
+        return self._computed(queries, False)[0]
+
     def scores(self, queries: TensorDataset) -> tuple[Tensor, Tensor]:
         """Influence on each query ``[Q, N]``, and of each training example on itself ``[N]``."""
+        pairs, itself = self._computed(queries, True)
+        return pairs, itself
+
+    def _computed(self, queries: TensorDataset, of_itself: bool) -> list[Tensor]:
         import copy
 
         from kronfluence.analyzer import Analyzer, prepare_model
@@ -124,11 +211,13 @@ class EKFAC:
                     per_device_query_batch_size=len(queries),
                     per_device_train_batch_size=128,
                 )
+                pairs = analyzer.load_pairwise_scores("pairs")["all_modules"].clone().float()
+                if not of_itself:
+                    return [pairs]
                 analyzer.compute_self_scores(
                     "self", "factors", self._train, per_device_train_batch_size=128
                 )
-                pairs = analyzer.load_pairwise_scores("pairs")["all_modules"]
                 itself = analyzer.load_self_scores("self")["all_modules"]
-                return pairs.clone().float(), itself.clone().float().flatten()
+                return [pairs, itself.clone().float().flatten()]
             finally:
                 logging.disable(logging.NOTSET)

@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
 
 def remembered(
     path: str | Path, asked: dict[str, Any], measure: Callable[[], dict[str, Any]]
@@ -36,4 +40,22 @@ def remembered(
     unfinished.write_text(text, encoding="utf-8")
     unfinished.replace(path)  # another process sees the whole file or none
     found = json.loads(text)["found"]
+    return found
+
+
+def remembered_tensors(
+    path: str | Path, asked: dict[str, Any], measure: Callable[[], dict[str, Tensor]]
+) -> dict[str, Tensor]:
+    """As `remembered`, for tensors by name, in a safetensors file."""
+    path = Path(path)
+    question = json.dumps(asked, sort_keys=True)
+    if path.is_file():
+        with safe_open(path, "pt") as known:
+            if known.metadata() == {"asked": question}:
+                return {name: known.get_tensor(name) for name in known.keys()}  # noqa: SIM118
+    found = {name: tensor.detach().contiguous() for name, tensor in measure().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+    save_file(found, unfinished, {"asked": question})
+    unfinished.replace(path)
     return found
