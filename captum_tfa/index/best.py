@@ -12,7 +12,7 @@ Several questions share the turning into float32, and are scored in it at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from captum_tfa.index.search import Best, Ranking, best_of
 
 # What rounding to float16 and to float32 may change, relatively.
 _HALF, _SINGLE = 2.0**-11, 2.0**-24
+_LEAST = torch.finfo(torch.float16).tiny
+# So many are scored in float32 before there is anything to compare a bound with.
+_FIRST = 1024
 
 #: Scores ``[Q, n]`` from rows of an index and inner products ``[n, Q]``.
 Scoring = Callable[[Rows, Tensor], Tensor]
@@ -52,19 +55,29 @@ def _of_one(index: GradientIndex, vector: Tensor, scoring: Scoring, k: int, high
     bounded = _Bounded(vector, 1 if highest else -1)
     ranking = Ranking(k, highest)
     grows = True
-    for rows in index.chunks():
+    for rows in _pieces(index):
         worst, numbers = ranking.worst, torch.arange(rows.start, rows.start + len(rows.norms))
         if worst is not None and rows.longest is not None and grows:
             bounds = scoring(rows, bounded.products(rows, rows.longest))[0]
             places = (bounds > worst[0] if highest else bounds < worst[0]).nonzero()[:, 0]
             if not len(places):
                 continue
-            rows, numbers = rows.at(places), numbers[places]
+            rows, numbers = rows.part(places), numbers[places]
         products = _products(rows, vector)
         scores = scoring(rows, products)
         grows = grows and _grows(scoring, rows, products, scores)
         ranking.add(scores, numbers)
     return ranking.found()
+
+
+def _pieces(index: GradientIndex) -> Iterator[Rows]:
+    """All rows in their order; the first piece is small, since nothing bounds it yet."""
+    for rows in index.chunks():
+        if rows.start == 0:
+            yield rows.part(slice(0, _FIRST))
+            rows = rows.part(slice(_FIRST, len(rows.norms)))
+        if len(rows.norms):
+            yield rows
 
 
 def _products(rows: Rows, vector: Tensor) -> Tensor:
@@ -91,7 +104,8 @@ class _Bounded:
         self.sign = sign
         self._length = float(vector.norm())
         question = vector / (self._length or 1.0)
-        self._half = question.to(torch.float16)
+        # Numbers below float16's normal ones would slow every row down, and count for nothing.
+        self._half = question.masked_fill(question.abs() < _LEAST, 0).to(torch.float16)
         lost = float((question - self._half.to(torch.float32)).norm())
         # Sums in float32, in any order, of these products and of those that are compared.
         self._per_length = lost + 2 * len(vector) * _SINGLE

@@ -23,7 +23,7 @@ class Rows:
     """Some examples of an index, one after the other.
 
     Attributes:
-        start: the number of the first one.
+        start: the number of the first one, as long as they stand one after the other.
         stored: their projections as they are stored, ``[n, D]``, not yet read from the disk.
         norms: ``‖g‖``, ``[n]``, float32.
         losses: ``[n]``, float32.
@@ -38,14 +38,11 @@ class Rows:
     scale: float
     longest: float | None = None
 
-    def at(self, places: Tensor) -> Rows:
-        """Some of them, read from the disk.
-
-        Args:
-            places: ``[m]``, counted from the first of these, in their order.
-        """
+    def part(self, places: Tensor | slice) -> Rows:
+        """Some of them: by their places ``[m]``, counted from the first, or a slice of them."""
         stored, norms, losses = self.stored[places], self.norms[places], self.losses[places]
-        return Rows(self.start, stored, norms, losses, self.scale, self.longest)
+        start = self.start + places.start if isinstance(places, slice) else self.start
+        return Rows(start, stored, norms, losses, self.scale, self.longest)
 
     def directions(self, device: torch.device) -> Iterator[Tensor]:
         """``φ / ‖g‖`` times the scale, float32, a few rows after the other.

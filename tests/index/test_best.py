@@ -85,7 +85,9 @@ def test_the_best_are_those_of_a_stable_sort_of_exact_products(
 ) -> None:
     vectors, norms, question = drawn(seed, count, dimension)
     index = written(tmp_path_factory.mktemp("best") / "index", vectors, norms)
-    found = best(index, question[None], product, k, highest)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "_FIRST", 1 + seed % 80)
+        found = best(index, question[None], product, k, highest)
     exact = slow(vectors, norms, question)
     order = exact.argsort(descending=highest, stable=True)[:k]
     assert found.indices.tolist() == [order.tolist()]
@@ -130,7 +132,7 @@ def test_few_rows_are_turned_into_float32(tmp_path: Path, monkeypatch: pytest.Mo
     index = written(tmp_path / "index", vectors, torch.ones(6400))
     counts = turned(monkeypatch)
     best(index, question, product, 10, True)
-    assert counts[0] == SHARD
+    assert counts[0] == SHARD  # less than the first piece may have
     assert sum(counts) < 6400 * 0.05
 
 
