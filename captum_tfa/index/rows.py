@@ -23,11 +23,12 @@ class Rows:
     """Some examples of an index, one after the other.
 
     Attributes:
-        start: the number of the first one.
+        start: the number of the first one, as long as they stand one after the other.
         stored: their projections as they are stored, ``[n, D]``, not yet read from the disk.
         norms: ``‖g‖``, ``[n]``, float32.
         losses: ``[n]``, float32.
         scale: what ``φ / ‖g‖`` was multiplied with.
+        longest: no row of ``stored`` has a greater norm; ``None`` where the index does not say.
     """
 
     start: int
@@ -35,6 +36,13 @@ class Rows:
     norms: Tensor
     losses: Tensor
     scale: float
+    longest: float | None = None
+
+    def part(self, places: Tensor | slice) -> Rows:
+        """Some of them: by their places ``[m]``, counted from the first, or a slice of them."""
+        stored, norms, losses = self.stored[places], self.norms[places], self.losses[places]
+        start = self.start + places.start if isinstance(places, slice) else self.start
+        return Rows(start, stored, norms, losses, self.scale, self.longest)
 
     def directions(self, device: torch.device) -> Iterator[Tensor]:
         """``φ / ‖g‖`` times the scale, float32, a few rows after the other.
@@ -83,12 +91,14 @@ def read(folder: Path, settings: Settings, chunk: int) -> Iterator[Rows]:
         count = len(files.rows)
         shape = (count, settings.dimension)
         stored = _tensor(np.memmap(files.projections, settings.dtype, "r", shape=shape))
-        beside = np.memmap(files.norms, BESIDE, "r", shape=(count,))
-        norms, losses = (torch.from_numpy(beside[name].copy()) for name in ("norm", "loss"))
+        kept = np.memmap(files.norms, BESIDE, "r", shape=(count,))
+        longest = files.longest()
+        norms, losses = (torch.from_numpy(kept[name].copy()) for name in ("norm", "loss"))
         for start in range(0, count, chunk):
             part = slice(start, start + chunk)
             first = files.rows.start + start
-            yield Rows(first, stored[part], norms[part], losses[part], settings.scale)
+            beside = norms[part], losses[part]
+            yield Rows(first, stored[part], *beside, settings.scale, longest)
 
 
 def _tensor(mapped: np.ndarray) -> Tensor:

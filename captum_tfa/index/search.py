@@ -71,12 +71,15 @@ def estimates(score: Score, index: GradientIndex, tests: StoredGradients) -> Ite
         ValueError: the index is not finished, or a file is missing or has been cut.
     """
     projected = index.project(tests)
-    squares = tests.squares.to(torch.float32)
-    nothing = StoredGradients({}, squares)
     for rows in index.chunks():
-        norms = rows.norms.to(projected.device)
-        train = _Indexed(rows.losses, {}, rows.inner(projected), norms.square())
-        yield score.of(train, nothing, None).T.cpu()
+        yield from_products(score, tests, rows, rows.inner(projected))
+
+
+def from_products(score: Score, tests: StoredGradients, rows: Rows, inner: Tensor) -> Tensor:
+    """Scores ``[Q, n]`` from inner products ``[n, Q]`` of training examples with tests."""
+    squares = rows.norms.to(inner.device).square()
+    train = _Indexed(rows.losses, {}, inner, squares)
+    return score.of(train, StoredGradients({}, tests.squares.to(torch.float32)), None).T.cpu()
 
 
 def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:
@@ -85,24 +88,55 @@ def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:
     Args:
         parts: scores ``[Q, n]`` in the order of the training set, compared in float32.
         k: how many, at least 1.
-        highest: whether the highest are the best, or the lowest.
+        highest: whether the highest scores are the best, or the lowest.
     """
-    keys: Tensor | None = None
+    ranking = Ranking(k, highest)
     start = 0
     for scores in parts:
-        scores = (scores if highest else -scores).to(torch.float32)
         places = torch.arange(start, start + scores.shape[1])
         start += scores.shape[1]
-        if keys is not None and keys.shape[1] == k:
+        worst = ranking.worst
+        if worst is not None:
             # Most are worse than what there is already, for every question.
-            better = (scores > _read(keys[:, -1:], True)[1]).any(0)
+            better = (scores > worst if highest else scores < worst).any(0)
             scores, places = scores[:, better], places[better]
-        found = _keys(scores, places)
-        together = found if keys is None else torch.cat([keys, found], 1)
-        keys = together.topk(min(k, together.shape[1]), dim=1).values
-    if keys is None:
-        raise ValueError("There is nothing to rank.")
-    return Best(*_read(keys, highest))
+        ranking.add(scores, places)
+    return ranking.found()
+
+
+class Ranking:
+    """The best so far of scores that come in the order of the training set.
+
+    Args:
+        k: how many, at least 1.
+        highest: whether the highest scores are the best, or the lowest.
+    """
+
+    def __init__(self, k: int, highest: bool) -> None:
+        self.k, self.highest = k, highest
+        self._keys: Tensor | None = None
+
+    @property
+    def worst(self) -> Tensor | None:
+        """The last of the best ``k`` for each question, ``[Q, 1]``; ``None`` while there are fewer.
+
+        An example that comes later must be better.
+        """
+        if self._keys is None or self._keys.shape[1] < self.k:
+            return None
+        return _read(self._keys[:, -1:], self.highest)[1]
+
+    def add(self, scores: Tensor, places: Tensor) -> None:
+        """Take in the scores ``[Q, n]`` of examples with the numbers ``[n]``."""
+        found = _keys((scores if self.highest else -scores).to(torch.float32), places)
+        together = found if self._keys is None else torch.cat([self._keys, found], 1)
+        self._keys = together.topk(min(self.k, together.shape[1]), dim=1).values
+
+    def found(self) -> Best:
+        """The best, as far as they are known."""
+        if self._keys is None:
+            raise ValueError("There is nothing to rank.")
+        return Best(*_read(self._keys, self.highest))
 
 
 def _keys(scores: Tensor, places: Tensor) -> Tensor:

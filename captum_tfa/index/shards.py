@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ from captum_tfa.index.settings import Settings
 #: Beside each projection: the gradient's norm and the loss.
 BESIDE = np.dtype([("norm", "<f4"), ("loss", "<f4")])
 _PART = ".part"
+# So many numbers are looked at together.
+_NUMBERS_AT_ONCE = 2**20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -89,6 +92,11 @@ class ShardFiles:
                 return f"{path.name} is damaged: its checksum is another one"
         return None
 
+    def longest(self) -> float | None:
+        """No stored row is longer; ``None`` in indices that were made before this was kept."""
+        found = read_sealed(self.seal).get("longest")
+        return None if found is None else float(found)
+
 
 @contextmanager
 def growing(files: ShardFiles, batch_size: int) -> Iterator[GrowingShard]:
@@ -140,6 +148,8 @@ class GrowingShard:
         seal: dict[str, Any] = {"start": files.rows.start, "count": self.done}
         for part, whole in zip(files.parts, (files.projections, files.norms), strict=True):
             seal[whole.suffix[1:]] = checksum(part)
+            if whole == files.projections:
+                seal["longest"] = longest(part, files.settings)
             part.replace(whole)
         write_sealed(files.seal, seal)
 
@@ -168,6 +178,16 @@ def told_of_storage(folder: Path) -> Iterator[None]:
             f"The index in {folder} cannot be written: {what}, and run the same again. It goes on "
             "where it stopped."
         ) from error
+
+
+def longest(path: Path, settings: Settings) -> int:
+    """The greatest norm among the rows of a file of projections, rounded up."""
+    rows = np.memmap(path, settings.dtype, "r").reshape(-1, settings.dimension)
+    step = max(1, _NUMBERS_AT_ONCE // settings.dimension)
+    parts = (rows[start : start + step].astype("f8") for start in range(0, len(rows), step))
+    greatest = max(float(np.linalg.norm(part, axis=1).max()) for part in parts)
+    # Rounded so far up that the order of a sum, which differs among machines, does not show.
+    return math.ceil(greatest * 1.001)
 
 
 def checksum(path: Path) -> str:

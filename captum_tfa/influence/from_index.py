@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from captum_tfa.index import GradientIndex, TrakScore
-from captum_tfa.index.search import best_of, estimates, self_influence
+from captum_tfa.index.best import best
+from captum_tfa.index.search import Best, best_of, estimates, from_products, self_influence
 from captum_tfa.scores import Score, SumOfScores
 
 
@@ -69,7 +71,7 @@ class FromIndex:
                 0 leaves it at estimates. Without the data set it is that too.
         """
         exactly = self.data is not None and rerank > 0
-        found = best_of(self.scores(inputs, target), max(k, rerank if exactly else k), proponents)
+        found = self._found(inputs, target, max(k, rerank if exactly else k), proponents)
         if not exactly:
             return found.indices[:, :k], found.scores[:, :k]
         candidates = found.indices.sort(1).values  # of equal scores the earlier example first
@@ -77,6 +79,14 @@ class FromIndex:
         scores = self.exact(inputs, target, rows).gather(1, places)
         order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
         return candidates.gather(1, order), scores.gather(1, order)
+
+    def _found(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
+        """The best by estimate."""
+        if isinstance(self.score, SumOfScores):
+            return best_of(self.scores(inputs, target), k, proponents)
+        index, tests = self.indices[0], self.score.test_gradients(inputs, target)
+        scoring = partial(from_products, self.score, tests)
+        return best(index, index.project(tests), scoring, k, proponents)
 
     def exact(self, inputs: Any, target: Any, rows: Tensor) -> Tensor:
         """The exact scores ``[Q, n]`` of some training examples, by their numbers ``[n]``."""

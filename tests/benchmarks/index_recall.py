@@ -28,7 +28,7 @@ from tests.benchmarks.markdown import table
 matplotlib.use("Agg")
 _WIDEST, _BEST = 4096, 10
 _DIMENSIONS, _RERANKED = (256, 512, 1024, 2048, 4096), (10, 25, 50, 100, 200, 400)
-_STATISTICS = [0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.262]
+STATISTICS = [0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.262]
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     model = SmallCNN(10)
     model.load_state_dict(torch.load(options.weights, weights_only=True))
     model.eval()
-    prepare = Compose([ToTensor(), Normalize(*_STATISTICS)])
+    prepare = Compose([ToTensor(), Normalize(*STATISTICS)])
     train: Any = ImageFolder(str(options.data / "train"), prepare)
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(1))
     train = Subset(train, order[: options.count].tolist())

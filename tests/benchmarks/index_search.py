@@ -8,6 +8,7 @@ import shutil
 import statistics
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,11 @@ import torch
 from torch import nn
 
 from captum_tfa import GradCosScore, GradientIndex
+from captum_tfa.index.best import best
 from captum_tfa.index.sealed import write_sealed
-from captum_tfa.index.search import best_of, estimates
+from captum_tfa.index.search import from_products
 from captum_tfa.index.settings import Settings
-from captum_tfa.index.shards import BESIDE, ShardFiles
+from captum_tfa.index.shards import BESIDE, ShardFiles, longest
 from captum_tfa.scores import Score
 from tests.benchmarks.markdown import number, spread, table
 from tests.benchmarks.measuring import Call, ratios, seconds
@@ -48,7 +50,9 @@ def sections(quick: bool, place: Path | None = None) -> dict[str, str]:
         "over reading (spread)",
         "cold: reading, s",
         "cold: 1 question, s",
-        "cold: over reading",
+        "over reading (spread)",
+        f"cold: {_MANY} questions, s",
+        "over reading (spread)",
         "peak MB",
     )
     text = (
@@ -68,12 +72,14 @@ def _row(folder: Path, count: int, rounds: int) -> list[str]:
     one, many = (
         lambda questions=questions: ask(index, score, questions) for questions in (1, _MANY)
     )
-    cold_read, cold_one = [], []
+    cold_read, cold_one, cold_many = [], [], []
     for _ in range(rounds):
         _drop(files)
         cold_read.append(seconds(lambda: _read(files)))
         _drop(files)
         cold_one.append(seconds(one))
+        _drop(files)
+        cold_many.append(seconds(many))
     read, single, several = [], [], []
     one()
     for _ in range(rounds):
@@ -93,27 +99,34 @@ def _row(folder: Path, count: int, rounds: int) -> list[str]:
         number(statistics.median(cold_read)),
         number(statistics.median(cold_one)),
         spread(ratios(cold_one, cold_read)),
+        number(statistics.median(cold_many)),
+        spread(ratios(cold_many, cold_read)),
         number(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     ]
 
 
 def stand_in(folder: Path, score: Score, count: int) -> GradientIndex:
-    """An index of so many random vectors, which are repeated from shard to shard."""
+    """An index of so many random vectors."""
     few = torch.utils.data.TensorDataset(torch.randn(4, 8), torch.arange(4))
     built = GradientIndex.build(score, few, folder, _DIMENSION, shard_size=_SHARD)
     changed = {**vars(built.settings), "count": count}
     settings = Settings(**changed)
     settings.write(folder)
     draw = np.random.default_rng(0)
-    vectors = draw.standard_normal((_SHARD, _DIMENSION), np.float32).astype("<f2")
     beside = np.ones(_SHARD, BESIDE)
     for shard in range(settings.shards):
         files = ShardFiles(folder, settings, shard)
         rows = len(files.rows)
-        vectors[:rows].tofile(files.projections)
+        vectors = draw.standard_normal((rows, _DIMENSION), np.float32).astype("<f2")
+        vectors.tofile(files.projections)
         beside["norm"] = draw.uniform(0.5, 2, _SHARD)
         beside[:rows].tofile(files.norms)
-        write_sealed(files.seal, {"start": files.rows.start, "count": rows})
+        seal = {
+            "start": files.rows.start,
+            "count": rows,
+            "longest": longest(files.projections, settings),
+        }
+        write_sealed(files.seal, seal)
     os.sync()
     return GradientIndex(folder, settings, None)
 
@@ -122,7 +135,7 @@ def ask(index: GradientIndex, score: Score, questions: int) -> None:
     """So many questions to an index."""
     images, labels = torch.randn(questions, 8), torch.zeros(questions, dtype=torch.long)
     tests = score.test_gradients(images, labels)
-    best_of(estimates(score, index, tests), _BEST, True)
+    best(index, index.project(tests), partial(from_products, score, tests), _BEST, True)
 
 
 def cpu_seconds(call: Call) -> float:
