@@ -18,7 +18,9 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from captum_tfa.metrics import MeasuredOutput, retrain_subsets
+from captum_tfa import InfluenceScore, ScoreInfluence
+from captum_tfa.curvature import fit_curvature
+from captum_tfa.metrics import MeasuredOutput, linear_datamodelling_score, retrain_subsets
 from captum_tfa.metrics.intervals import normal_interval
 from captum_tfa.metrics.subsets import random_subsets
 from common.checkpoints import train_with_checkpoints
@@ -41,6 +43,7 @@ run = settings(
     epochs=10,
     every=4,  # epochs between the checkpoints of TracIn
     curvature_of=244,  # examples to which a curvature without blocks is fitted
+    dampings=(0.001, 0.01, 0.1, 1.0, 10.0),
     dimension=128,  # of TRAK's projections
     scores=(
         "gradients",
@@ -148,4 +151,21 @@ record.say(
     f"{len(learners)} further photographs."
 )
 results = lds_tables(record, one, several, run.models, retrained)
+
+# %% [markdown]
+# ## Damping
+#
+# What EK-FAC takes out depends on what is added to its eigenvalues.
+
+# %%
+record.say("**Damping** of EK-FAC, without norms, one model:")
+layers = {"the whole stage": None, "without the norm": ["0", str(len(model) - 1)]}
+damped: dict[str, list] = {}
+for name, parameters in layers.items():
+    curvature = fit_curvature(model, train, "ekfac", parameters=parameters)
+    for damping in run.dampings:
+        score = InfluenceScore(model, curvature.with_damping(damping), normalise=None)
+        table = ScoreInfluence(score, train).influence(queries.tensors)
+        damped.setdefault(name, []).append(linear_datamodelling_score(table, retrained))
+record.table(("damping", *damped), list(zip(run.dampings, *damped.values(), strict=True)))
 record.save()

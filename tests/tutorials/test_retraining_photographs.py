@@ -36,5 +36,6 @@ def test_the_quick_form(tmp_path: Path) -> None:
     assert features.shape[2] > 1
     assert seen["results"]["grad-dot", 2].subsets == 4
     assert not torch.equal(seen["queries"].tensors[0], seen["learners"].tensors[0])
+    assert len(seen["damped"]["the whole stage"]) == 5
     page = (tmp_path / "out" / "retraining_photographs.md").read_text()
     assert "| TRAK | 2 |" in page
