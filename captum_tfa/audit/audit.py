@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 
 from captum_tfa.audit import collecting, suspects
 from captum_tfa.audit.checks import check_method, check_numbers, check_test_set, refuse_other_score
+from captum_tfa.audit.clustering import part_of_sklearn
 from captum_tfa.audit.control import DRAWS, chance_control
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.fingerprint import fingerprint
@@ -116,6 +117,7 @@ def audit(
         OSError: The folder holds something else, or cannot be written.
     """
     began = time.perf_counter()
+    part_of_sklearn("cluster")  # is told before the work, not after it
     check_numbers(max_mistakes, controls, seed)
     arguments.check_numbers(
         k, nt_samples, noise_level, batch_size, num_workers, internal_batch_size, seed
@@ -139,7 +141,7 @@ def audit(
         "score": chosen.name if chosen else arguments.WITH_CURVATURE,
         "curvature": arguments.curvature_words(chosen) if chosen else None,
         "method": drawn_by.name,
-        "index": None if opened is None else f"{opened.dimension} numbers an example",
+        "index": None if opened is None else _index_words(opened),
         "max_mistakes": max_mistakes,
         "k": int(k),
         "nt_samples": int(nt_samples),
@@ -249,6 +251,10 @@ def audit(
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - began,
     )
+
+
+def _index_words(index: GradientIndex) -> str:
+    return f"{index.dimension} numbers an example, seed {index.settings.seed}"
 
 
 def _fitted(

@@ -73,8 +73,11 @@ class Pictures:
     def mean_image(self, members: Tensor) -> str:
         """The mean of the training images of some pairs."""
         assert self._audit.evidence is not None, "pairs are of evidence"
-        images = self._audit.evidence.images[members]
-        return self.whole(torch.stack([_in_unit(image) for image in images]).mean(0))
+        images = self._audit.evidence.images
+        total = torch.zeros(images.shape[1:], dtype=torch.double)
+        for member in members.tolist():  # one at a time, to spare memory
+            total += _in_unit(images[member])
+        return self.whole(total / len(members))
 
     def heat_of_pair(self, member: int) -> str:
         """What makes the score of a pair of the evidence what it is."""

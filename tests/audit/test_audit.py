@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,16 @@ def test_the_function_is_found_whatever_was_imported_first() -> None:
     for function in (from_top, from_folder, captum_tfa.audit, audit):
         with pytest.raises(ValueError, match="max_mistakes is 0"):
             function(MODEL, TRAIN, TESTS, max_mistakes=0)
+
+
+def test_a_missing_scikit_learn_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("worked before it was told")
+
+    monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
+    monkeypatch.setattr("captum_tfa.audit.audit.answers_of", never)
+    with pytest.raises(ImportError, match=r"captum_tfa\[audit\]"):
+        small_audit()
 
 
 def test_memory_is_bounded_by_smaller_maps(monkeypatch: pytest.MonkeyPatch) -> None:
