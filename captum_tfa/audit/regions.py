@@ -176,10 +176,11 @@ def _top(draws: list[_Draw], place: int) -> float:
 def _said(clusters: list[Cluster], stands_out: int, control: ControlNumbers, images: int) -> str:
     top = clusters[0]
     low, high = min(control.strengths), max(control.strengths)
+    draws = len(control.strengths)
     how = f"comes up {top.lift:.3g} times as often as by chance"
     by_chance = (
         f"Needed are more than {control.needed:.3g} and {control.needed_lift:.3g} times as often; "
-        f"the strongest of the control's {len(control.strengths)} draws have {low:.3g} to {high:.3g}."
+        f"the strongest of the control's {draws} draws have {low:.3g} to {high:.3g}."
     )
     if images < LEAST_POINTS:
         by_chance += (
