@@ -385,6 +385,7 @@ record.table(
 figure, axis = plt.subplots(figsize=(8, 0.27 * len(results) + 1), layout="constrained")
 for line, found in enumerate(results.values()):
     axis.scatter(found["control"], [line] * len(found["control"]), s=9, color="grey")
+    axis.scatter(needed(found["control"]), line, s=60, color="black", marker="|")
     for cluster in reversed(found["clusters"]):
         colour = "tab:red" if is_square(cluster) else "tab:orange"
         face = colour if cluster["stands out"] else "none"
@@ -396,7 +397,7 @@ record.figure(
     figure,
     "strengths",
     "Each run's clusters: red is the square, orange anything else; filled if it stands out. Grey: "
-    "the top of each draw of the control.",
+    "the top of each draw of the control; the black line is what is needed.",
 )
 
 # %% [markdown]
@@ -434,15 +435,19 @@ for case in reversed(first_of_kind.values()):
 
 # %%
 shown_cases = list(reversed(first_of_kind.values()))
-figure, axes = plt.subplots(1, len(shown_cases), figsize=(2.6 * len(shown_cases), 3), squeeze=False)
-for axis, case in zip(axes[0], shown_cases, strict=True):
+lines = -(-len(shown_cases) // 4)
+figure, axes = plt.subplots(lines, 4, figsize=(10, 2.7 * lines), squeeze=False)
+for axis in axes.flat:
+    axis.set(xticks=[], yticks=[])
+for axis in axes.flat[len(shown_cases) :]:
+    axis.set_axis_off()
+for axis, case in zip(axes.flat, shown_cases, strict=False):
     seen = load_file(pictures_of(case))
     carry, top = seen["carry"], seen["groups"] == 0
     for group, marker in ((top, "o"), (~top, "x")):
         colours = ["tab:red" if each else "tab:blue" for each in carry[group].tolist()]
         axis.scatter(*seen["embedding"][group].T, s=10, c=colours, marker=marker, linewidth=0.7)
     axis.set_title(case_name(case), fontsize=7)
-    axis.set(xticks=[], yticks=[])
 record.figure(
     figure,
     "plane",
