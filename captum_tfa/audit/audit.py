@@ -91,7 +91,8 @@ def audit(
             1. None: all. Default 100.
         k: Most opponents of a mistake, at least 1. Default 10.
         controls: How often the search for regions is repeated with what chance gives, at least 1.
-            Default 19, with which evidence without a cause stands out once in 20 audits.
+            Default 19: chance alone is stronger than all of these in one of 20 audits, and strong
+            enough to stand out in one of 1,000 (by Gumbel's law through them).
         nt_samples: As for `explain`.
         noise_level: As for `explain`.
         loss_fn: As for `explain`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,16 +13,18 @@ from captum_tfa.audit.descriptors import Described
 from captum_tfa.audit.evidence import Evidence
 from captum_tfa.audit.excess import Excess
 
-LEAST_LIFT = 10.0
+LEAST_LIFT = 15.0
 """A region that comes up less than so many times as often as by chance does not stand out.
 
 Opponents are like each other more than random images are, and maps prefer the middle of an image,
-so parts of objects and of their grounds come up a few times as often: 3 to 8 times in clean data
-sets, while planted squares came up 40 times as often and more (own finding).
+so parts of objects and of their grounds come up several times as often, planted squares dozens of
+times as often (own finding).
 """
 
 EXAMPLES = 8
 """So many members are shown as examples, at most."""
+
+_EULER = 0.5772156649015329  # the mean of Gumbel's law
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,8 @@ class Cluster:
         lift: how many times as often they are the same as by chance, at most (a region that never
             came up by chance counts as if it had once).
         p: share of the control's draws, the evidence counted in, whose top is as strong, in (0, 1].
-        stands_out: whether it is stronger than the top of every draw, and comes up at least
-            `LEAST_LIFT` times as often as by chance.
+        stands_out: whether it is stronger than chance makes one (`ControlNumbers`), and comes up at
+            least `LEAST_LIFT` times as often as by chance.
         examples: a few members, of different images and where possible different mistakes, the most
             typical first.
     """
@@ -67,9 +70,29 @@ class Cluster:
     examples: Tensor
 
 
+FALSE_ALARMS = 0.001
+"""How often at least one cluster of evidence without a cause is stronger than is needed."""
+
+
+def needed(control: Sequence[float]) -> float:
+    """The strength that a cluster must exceed to stand out.
+
+    The top of many clusters follows Gumbel's law [gumbel1958statistics] more or less; the one with
+    the mean and the deviation of the draws' tops exceeds this once in 1 / `FALSE_ALARMS` audits. It
+    is never less than the highest of them.
+
+    Args:
+        control: the top strength of each draw, at least one.
+    """
+    tops = torch.tensor(control, dtype=torch.float64)
+    scale = tops.std(correction=min(1, len(tops) - 1)) * math.sqrt(6) / math.pi
+    middle = tops.mean() - _EULER * scale
+    return max(float(tops.max()), float(middle - scale * math.log(-math.log1p(-FALSE_ALARMS))))
+
+
 def stands_out(excess: Excess, control: Sequence[float]) -> bool:
-    """Whether a cluster is stronger than the top of every draw, and often enough the same."""
-    return excess.strength > max(control) and excess.lift >= LEAST_LIFT
+    """Whether a cluster is stronger than chance makes one, and often enough the same."""
+    return excess.strength > needed(control) and excess.lift >= LEAST_LIFT
 
 
 def made(

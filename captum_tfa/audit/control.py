@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from captum_tfa.audit.evidence import Evidence
 
 DRAWS = 19
-"""Control draws: by chance the evidence beats all of them in one of 20 audits."""
+"""Control draws, unless others are asked for: enough to tell how widely chance scatters."""
 
 
 def chance_control(
@@ -41,7 +41,7 @@ def chance_control(
         ValueError: no draw, or labels that do not hold those of the evidence.
     """
     if draws < 1:
-        raise ValueError(f"draws is {draws}; a control needs at least 1, and 19 to say 1 in 20")
+        raise ValueError(f"draws is {draws}; a control needs at least 1, and some 20 to scatter")
     indices, image = evidence.indices.unique(return_inverse=True)
     if int(indices.max()) >= len(labels) or not bool(
         (labels[evidence.indices] == evidence.labels).all()

@@ -17,6 +17,10 @@ PATCH_SIDE = 4
 """The part of the image under its peak likewise."""
 
 
+MOST_IMAGES = 2000
+"""So many different training images are searched, at most: those behind the most mistakes."""
+
+
 @dataclass(frozen=True, eq=False)
 class Described:
     """The regions of ``N`` different training images, those whose maps are not all zero.
@@ -64,7 +68,8 @@ def describe(evidence: Evidence) -> Described:
     it holds the most heat, then it is centred on the heat within the window's own reach.
 
     Args:
-        evidence: maps of pairs; an image's maps count the same, however high its scores.
+        evidence: maps of pairs; an image's maps count the same, however high its scores. Of more
+            than `MOST_IMAGES` different images, those in the most pairs are described.
     """
     indices, of_pair = evidence.indices.unique(return_inverse=True)
     first = torch.full((len(indices),), len(evidence)).scatter_reduce(
@@ -74,6 +79,9 @@ def describe(evidence: Evidence) -> Described:
     summed = torch.zeros(len(indices), *heat.shape[1:]).index_add_(0, of_pair, heat)
     heat = _of_sum_one(summed)
     hot = summed.sum((1, 2)) > 0
+    if int(hot.sum()) > MOST_IMAGES:
+        pairs = torch.where(hot, of_pair.bincount(minlength=len(hot)), 0)
+        hot[pairs.argsort(descending=True, stable=True)[MOST_IMAGES:]] = False
     heat, first, indices = heat[hot], first[hot], indices[hot]
     number = torch.where(hot, hot.cumsum(0) - 1, -1)
     side = max(1, min(heat.shape[1:]) // 4)

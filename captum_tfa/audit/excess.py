@@ -20,7 +20,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_NEAR = 0.25
+LEAST = 5
+"""A ball holds at least so many regions: what two or three images share does not come up again and
+again."""
+
+_NEAR = 0.25  # of a ball's regions: to these a region must be near to be the same
 
 
 @dataclass(frozen=True)
@@ -56,11 +60,17 @@ class Contents:
         self.chance = [_distances(seen, each).sort(1).values for each in chance]
 
     def excess(self, members: Tensor) -> Excess:
-        """The best ball of some of the regions, places ``[m]``, at least one."""
+        """The best ball of some of the regions, places ``[m]``, at least one.
+
+        Of fewer than `LEAST` regions it holds all, and its strength is 0.
+        """
         radii = self.own[members][:, members].sort(1).values
         within = torch.arange(1, len(members) + 1, dtype=radii.dtype).expand_as(radii)
         p = self._by_chance(members, radii)
         ratio = log_likelihood_ratio(within, len(self.own), p)
+        ratio[:, : min(LEAST, len(members)) - 1] = -1
+        if len(members) < LEAST:
+            ratio[:, -1] = 0
         row, column = divmod(int(ratio.argmax()), len(members))
         return Excess(
             strength=float(ratio[row, column]),

@@ -10,15 +10,16 @@ import torch
 from torch import Tensor
 
 from captum_tfa.audit.clustering import LEAST_POINTS, spectral_clusters
-from captum_tfa.audit.clusters import LEAST_LIFT, Cluster, made, stands_out
+from captum_tfa.audit.clusters import FALSE_ALARMS, LEAST_LIFT, Cluster, made, needed, stands_out
 from captum_tfa.audit.control import elsewhere
 from captum_tfa.audit.descriptors import Described, describe
 from captum_tfa.audit.embedding import on_a_plane
 from captum_tfa.audit.evidence import Evidence
-from captum_tfa.audit.excess import Contents, Excess
+from captum_tfa.audit.excess import LEAST, Contents, Excess
 
-# The maps of a draw are moved round so often, and until there are so many regions by chance.
-_ELSEWHERE, _REGIONS_ELSEWHERE = 3, 2000
+# The maps of a draw are moved round until there are so many regions by chance, within bounds.
+_REGIONS_ELSEWHERE, _LEAST_OFTEN, _MOST_OFTEN = 2000, 3, 100
+_MOST_BY_CHANCE = 20_000  # regions that others are compared with
 _NO_PAIR = -1
 
 
@@ -28,10 +29,11 @@ class ControlNumbers:
 
     Attributes:
         strengths: the top cluster's strength of each control draw, in nats.
-        needed: what a cluster's strength must exceed for it to stand out: the most of these.
+        needed: what a cluster's strength must exceed for it to stand out: the most of these, or the
+            quantile of Gumbel's law through them if that is more.
         needed_lift: how many times as often as by chance it must come up besides.
         false_alarm_rate: how often at least one cluster of evidence that is no different from the
-            control stands out, at most: 1 in (draws + 1).
+            control stands out, by Gumbel's law; whatever the law, at most 1 in (draws + 1).
     """
 
     strengths: tuple[float, ...]
@@ -47,7 +49,7 @@ class Regions:
     Attributes:
         clusters: those that stand out first, then by their strength. None, if all maps are zero.
         groups: the place of each pair's cluster in ``clusters``, ``[M]``; −1 for a pair whose map
-            is zero wherever its score could come from.
+            is zero wherever its score could come from, and for images beyond `MOST_IMAGES`.
         embedding: two coordinates a pair, ``[M, 2]``; near ones are alike.
         control: what the top was compared with.
         stands_out: how many clusters do; they are the first ones.
@@ -72,8 +74,9 @@ def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int =
     random images and elsewhere in the same images (`Contents.excess`). Every draw of the control
     goes the same way, compared with all the others and the evidence: so the top of evidence that is
     no different from the control is stronger than all of ``R`` draws once in ``R + 1`` audits,
-    however many clusters there are. Since opponents are no random images, a cluster has to come up
-    `LEAST_LIFT` times as often as by chance besides.
+    however many clusters there are, and stronger than what is needed far more rarely. Since
+    opponents are no random images, a cluster has to come up `LEAST_LIFT` times as often as by
+    chance besides.
 
     Args:
         evidence: maps of the opponents of mistakes.
@@ -97,7 +100,7 @@ def find_regions(evidence: Evidence, control: Iterable[Evidence], *, seed: int =
     if len(draws) == 1:
         raise ValueError("control is empty; without it nothing can stand out: give at least 1 draw")
     tops = [_top(draws, place) for place in range(1, len(draws))]
-    numbers = ControlNumbers(tuple(tops), max(tops), LEAST_LIFT, 1 / len(draws))
+    numbers = ControlNumbers(tuple(tops), needed(tops), LEAST_LIFT, FALSE_ALARMS)
     if not len(found):
         says = "Nothing stands out: every map is zero, so none of them says where to look."
         plane = torch.zeros(len(evidence), 2, dtype=torch.float64)
@@ -131,14 +134,21 @@ class _Draw:
     def __init__(self, found: Described, evidence: Evidence, seed: int) -> None:
         self.contents = found.contents
         self.groups = spectral_clusters(found.points, seed)
-        often = max(_ELSEWHERE, math.ceil(_REGIONS_ELSEWHERE / max(1, len(found))))
+        often = math.ceil(_REGIONS_ELSEWHERE / max(1, len(found)))
+        often = min(max(often, _LEAST_OFTEN), _MOST_OFTEN)
         others = [describe(each).contents for each in elsewhere(evidence, often, seed)]
         self.elsewhere = torch.cat(others)
 
 
 def _against_the_others(draws: list[_Draw], place: int) -> Contents:
     others = [each.contents for number, each in enumerate(draws) if number != place]
-    return Contents(draws[place].contents, [torch.cat(others), draws[place].elsewhere])
+    by_chance = [torch.cat(others), draws[place].elsewhere]
+    return Contents(draws[place].contents, [_at_most(each) for each in by_chance])
+
+
+def _at_most(regions: Tensor) -> Tensor:
+    """Regions evenly spread over these, if there are more than memory allows to compare with."""
+    return regions[:: max(1, math.ceil(len(regions) / _MOST_BY_CHANCE))]
 
 
 def _narrowed(contents: Contents, groups: Tensor, tops: list[float]) -> list[tuple[Tensor, Excess]]:
@@ -165,28 +175,28 @@ def _top(draws: list[_Draw], place: int) -> float:
 
 def _said(clusters: list[Cluster], stands_out: int, control: ControlNumbers, images: int) -> str:
     top = clusters[0]
+    low, high = min(control.strengths), max(control.strengths)
     draws = len(control.strengths)
-    least, most = min(control.strengths), max(control.strengths)
-    by_chance = f"the tops of the control's {draws} draws have {least:.3g} to {most:.3g}"
-    few = (
-        ""
-        if images >= LEAST_POINTS
-        else (
-            f" There are only {images} different training images, too few to tell groups apart: "
-            f"{LEAST_POINTS} are needed, so all are one cluster."
-        )
-    )
     how = f"comes up {top.lift:.3g} times as often as by chance"
+    by_chance = (
+        f"Needed are more than {control.needed:.3g} and {control.needed_lift:.3g} times as often; "
+        f"the strongest of the control's {draws} draws have {low:.3g} to {high:.3g}."
+    )
+    if images < LEAST_POINTS:
+        by_chance += (
+            f" There are only {images} different training images, all one cluster: to tell groups "
+            f"apart takes {LEAST_POINTS}, and to stand out {LEAST}."
+        )
     if not stands_out:
         return (
             f"Nothing stands out: the strongest cluster has a strength of {top.strength:.3g} and "
-            f"{how}; {by_chance}, and {LEAST_LIFT:.3g} times as often is the least.{few}"
+            f"{how}. {by_chance}"
         )
     what = "One region stands out" if stands_out == 1 else f"{stands_out} regions stand out"
     where = "at one place" if top.at_one_place > 0.5 else "at varying places"
     first = "it" if stands_out == 1 else "the strongest"
     return (
-        f"{what}: {first} lies in {top.images} training images, {where}, stands behind "
-        f"{top.share_of_mistakes:.0%} of the mistakes, and {how}; its strength is "
-        f"{top.strength:.3g}, and {by_chance}.{few}"
+        f"{what}: {first} lies in {top.images} training images, {where}, and stands behind "
+        f"{top.share_of_mistakes:.0%} of the mistakes. It has a strength of {top.strength:.3g} and "
+        f"{how}. {by_chance}"
     )

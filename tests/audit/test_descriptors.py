@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from captum_tfa.audit import descriptors
 from captum_tfa.audit.descriptors import MAP_SIDE, PATCH_SIDE, describe
 from captum_tfa.audit.evidence import Evidence
 from tests.audit.planted import planted
@@ -112,3 +113,19 @@ def test_maps_and_contents_have_the_same_weight() -> None:
     for part in (found.points[:, :places], found.points[:, places:]):
         assert float(part.square().sum(1).mean()) == pytest.approx(1, rel=1e-5)
         assert float(part.mean(0).abs().max()) < 1e-6
+
+
+def test_of_many_images_those_behind_the_most_mistakes_are_described(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    evidence = planted(0.5).evidence
+    images, pairs = evidence.indices.unique(return_counts=True)
+    monkeypatch.setattr(descriptors, "MOST_IMAGES", 9)
+    found = describe(evidence)
+    assert len(found) == 9
+    assert torch.equal(
+        found.images, images[pairs.argsort(descending=True, stable=True)[:9].sort().values]
+    )
+    kept = torch.isin(evidence.indices, found.images)
+    assert torch.equal(found.of_pair >= 0, kept)
+    assert torch.equal(found.images[found.of_pair[kept]], evidence.indices[kept])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 from torch import Tensor
 
-from captum_tfa.audit.excess import Contents, Excess, log_likelihood_ratio
+from captum_tfa.audit.excess import LEAST, Contents, Excess, log_likelihood_ratio
 
 
 def _slow(seen: Tensor, chance: list[Tensor], members: list[int]) -> float:
@@ -22,6 +22,8 @@ def _slow(seen: Tensor, chance: list[Tensor], members: list[int]) -> float:
                 float((seen[middle] - seen[other]).square().mean().sqrt()) <= radius
                 for other in members
             )
+            if n < LEAST:
+                continue
             p = max(
                 (sum(float((seen[middle] - c).square().mean().sqrt()) <= radius for c in kind) + 1)
                 / (len(kind) + 1)
@@ -35,7 +37,7 @@ def _slow(seen: Tensor, chance: list[Tensor], members: list[int]) -> float:
 
 
 @settings(max_examples=30, deadline=None)
-@given(count=st.integers(1, 9), chance=st.integers(1, 9), seed=st.integers(0, 2**63 - 1))
+@given(count=st.integers(1, 24), chance=st.integers(1, 9), seed=st.integers(0, 2**63 - 1))
 def test_the_best_ball_is_that_of_the_slow_search(count: int, chance: int, seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
     # Whole numbers, so that there are equal distances, and zeros.
@@ -44,7 +46,7 @@ def test_the_best_ball_is_that_of_the_slow_search(count: int, chance: int, seed:
     members = torch.randperm(count, generator=draw)[: (count + 1) // 2]
     found = Contents(seen, kinds).excess(members)
     assert found.strength == pytest.approx(_slow(seen, kinds, members.tolist()), abs=1e-12)
-    assert 1 <= found.within <= len(members)
+    assert min(LEAST, len(members)) <= found.within <= len(members)
     assert found.middle in members.tolist()
 
 
@@ -67,6 +69,15 @@ def test_equal_contents_that_never_come_up_by_chance_have_the_closed_form() -> N
     assert found.radius == 0
     assert found.within == 6
     assert found.lift == pytest.approx(60)
+
+
+def test_what_few_images_share_does_not_come_up_again_and_again() -> None:
+    seen = torch.cat([torch.zeros(LEAST, 4), 1 + torch.rand(6, 4)])
+    contents = Contents(seen, [torch.full((99, 4), 50.0)])
+    assert contents.excess(torch.arange(LEAST)).strength > 10
+    few = contents.excess(torch.arange(LEAST - 1))
+    assert few.strength == 0
+    assert few.within == LEAST - 1
 
 
 def test_clusters_that_one_ball_holds_better_become_one_and_others_stay() -> None:
