@@ -429,7 +429,7 @@ for case in reversed(first_of_kind.values()):
     top = results[case]["clusters"][0]
     record.figure(
         figure,
-        "-".join(str(part) for part in case[:3]).lower(),
+        "-".join(str(part) for part in case[:3]).lower().replace(" ", "_"),
         f"{case_name(case)}: the top cluster, strength {top['strength']:.3g}"
         + (", stands out." if top["stands out"] else ", does not stand out."),
     )
