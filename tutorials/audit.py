@@ -14,7 +14,7 @@
 #
 # What is planted is known: which training pictures carry the square, and which mistakes there would
 # not be without it. A network that did not learn the square has nothing to find, so that is
-# measured too. The search was tried out with seeds 0 to 4; the page is of
+# measured too. The search was tried out with seeds 0 to 3; the page is of
 # others.
 
 # %%
@@ -451,7 +451,7 @@ for axis, case in zip(axes.flat, shown_cases, strict=False):
     for group, marker in ((top, "o"), (~top, "x")):
         colours = ["tab:red" if each else "tab:blue" for each in carry[group].tolist()]
         axis.scatter(*seen["embedding"][group].T, s=10, c=colours, marker=marker, linewidth=0.7)
-    axis.set_title(case_name(case), fontsize=7)
+    axis.set_title(case_name(case).replace(", missing", ",\nmissing"), fontsize=7)
 record.figure(
     figure,
     "plane",
