@@ -14,7 +14,7 @@
 #
 # What is planted is known: which training pictures carry the square, and which mistakes there would
 # not be without it. A network that did not learn the square has nothing to find, so that is
-# measured too. The search was tried out with seeds 0 to 4; the page is of
+# measured too. The search was tried out with seeds 0 to 3; the page is of
 # others.
 
 # %%
@@ -25,6 +25,7 @@ import matplotlib.pyplot as plt
 import torch
 from safetensors.torch import load_file
 
+from captum_tfa.audit.clusters import needed
 from captum_tfa.demo import SmallCNN, make_shapes, train_classifier
 from captum_tfa.metrics.shortcuts import corner_square
 from common.asked_audits import Searched, against_the_answer, against_the_right_class
@@ -45,9 +46,11 @@ run = settings(
     out="results",
     cache="tutorials-cache",
     sets=("shapes", "cifar10", "more", "photographs"),
-    seeds=(5, 6),
-    clean_seeds=(5, 6),
-    rates=(5, 20, 80),  # % of the planted class; of the most also the case without it in the test
+    seeds=(4, 5),
+    clean_seeds=(4, 5),
+    rates=(5, 20, 80),  # % of the planted class
+    missing_seeds=(5,),  # for the case without the square in the test
+    missing_rates=(80, 100),
     per_class=600,
     epochs=8,
     classes=("cat", "dog", "ship", "automobile"),  # the first one gets the square
@@ -61,6 +64,7 @@ run = settings(
     controls=19,
     more_per_class=2000,  # for a square on few, the smallest of the rates
     more_mistakes=40,
+    more_seeds=(5,),
     shapes_per_class=300,
     network="efficientnet_lite0",
     photograph_seeds=(5,),
@@ -145,15 +149,18 @@ for seed in sorted({*run.seeds, *run.clean_seeds}):
             continue
         if seed in run.seeds:
             cases += [(name, rate, THERE, seed) for rate in rates]
-            if name == CIFAR:
-                cases += [(name, max(rates), kind, seed) for kind in (MISSING, ANSWER)]
         if seed in run.clean_seeds:
             cases.append((name, 0, CLEAN, seed))
+if "cifar10" in run.sets:
+    for seed in run.missing_seeds:
+        for rate in run.missing_rates:
+            cases += [(CIFAR, rate, kind, seed) for kind in (MISSING, ANSWER)]
 if "more" in run.sets:
-    cases += [(MORE, min(run.rates), THERE, seed) for seed in run.seeds]
+    cases += [(MORE, min(run.rates), THERE, seed) for seed in run.more_seeds]
 if PHOTOGRAPHS in run.sets:
     for seed in run.photograph_seeds:
-        cases += [(PHOTOGRAPHS, 0, CLEAN, seed), (PHOTOGRAPHS, 100, THERE, seed)]
+        cases += [(PHOTOGRAPHS, 100, kind, seed) for kind in (THERE, ANSWER)]
+        cases.append((PHOTOGRAPHS, 0, CLEAN, seed))
 
 # %% [markdown]
 # ## An audit of each
@@ -310,6 +317,13 @@ for kind, words in WORDS.items():
             f"- **{words}: in {hits} of {len(of_kind)} runs the top cluster is the square**; in "
             f"{alone} of them nothing else stands out beside it."
         )
+    learned_it = [found for found in of_kind if found["caused"]]
+    if len(learned_it) < len(of_kind):
+        hits = sum(is_square(found["clusters"][0]) for found in learned_it)
+        record.say(
+            f"  Of the {len(learned_it)} in which at least one of the explained mistakes is caused "
+            f"by it: in {hits}."
+        )
 of_kind = [found for case, found in results.items() if case[2] == CLEAN]
 if of_kind:
     quiet = sum(told(found) == "nothing" for found in of_kind)
@@ -327,56 +341,55 @@ SHARES = (
     "others, called so without",
     "others, called so with",
 )
-NAMES = ("data", "% of the class", "square in the test", "seed")
 record.table(
-    (*NAMES, *SHARES),
-    [(*case, *(f"{found[name]:.0%}" for name in SHARES)) for case, found in results.items()],
+    ("run", *SHARES),
+    [
+        (case_name(case), *(f"{found[name]:.0%}" for name in SHARES))
+        for case, found in results.items()
+    ],
 )
 record.say(
     "The mistakes that were explained, and how many of these there would not be without what was "
     "planted; the share of their opponents (pairs) that carry the square; what stands out, and "
-    "what the top cluster is like: how many training images, how many of these carry the square, "
-    "how many windows lie over it, the mistakes that it stands behind, its strength, the range of "
-    "the control's tops, and how many times as often as by chance it comes up."
+    "what the top cluster is like: how many training images it has and how many of these carry the "
+    "square, the mistakes that it stands behind, its strength beside what is needed, and how many "
+    "times as often as by chance it comes up."
 )
+
+
+def row(case: Case, found: dict) -> tuple:
+    top = found["clusters"][0]
+    return (
+        case_name(case),
+        f"{found['caused']} of {found['looked at']}",
+        f"{found['pairs that carry']:.0%}",
+        told(found),
+        f"{top['carry']:.0%} of {top['images']}",
+        f"{top['mistakes']:.0%}",
+        f"{top['strength']:.3g} ({needed(found['control']):.3g})",
+        top["lift"],
+    )
+
+
 record.table(
     (
-        *NAMES,
-        "mistakes",
-        "caused",
+        "run",
+        "caused by it",
         "opponents that carry it",
         "stands out",
-        "images",
-        "carry it",
-        "over it",
-        "behind mistakes",
-        "strength",
-        "control",
+        "images of the top that carry it",
+        "mistakes behind",
+        "strength (needed)",
         "times chance",
     ),
-    [
-        (
-            *case,
-            found["looked at"],
-            found["caused"],
-            f"{found['pairs that carry']:.0%}",
-            told(found),
-            found["clusters"][0]["images"],
-            f"{found['clusters'][0]['carry']:.0%}",
-            f"{found['clusters'][0]['over the square']:.0%}",
-            f"{found['clusters'][0]['mistakes']:.0%}",
-            found["clusters"][0]["strength"],
-            f"{min(found['control']):.3g} to {max(found['control']):.3g}",
-            found["clusters"][0]["lift"],
-        )
-        for case, found in results.items()
-    ],
+    [row(case, found) for case, found in results.items()],
 )
 
 # %%
 figure, axis = plt.subplots(figsize=(8, 0.27 * len(results) + 1), layout="constrained")
 for line, found in enumerate(results.values()):
     axis.scatter(found["control"], [line] * len(found["control"]), s=9, color="grey")
+    axis.scatter(needed(found["control"]), line, s=60, color="black", marker="|")
     for cluster in reversed(found["clusters"]):
         colour = "tab:red" if is_square(cluster) else "tab:orange"
         face = colour if cluster["stands out"] else "none"
@@ -388,7 +401,7 @@ record.figure(
     figure,
     "strengths",
     "Each run's clusters: red is the square, orange anything else; filled if it stands out. Grey: "
-    "the top of each draw of the control.",
+    "the top of each draw of the control; the black line is what is needed.",
 )
 
 # %% [markdown]
@@ -416,7 +429,7 @@ for case in reversed(first_of_kind.values()):
     top = results[case]["clusters"][0]
     record.figure(
         figure,
-        "-".join(str(part) for part in case[:3]).lower(),
+        "-".join(str(part) for part in case[:3]).lower().replace(" ", "_"),
         f"{case_name(case)}: the top cluster, strength {top['strength']:.3g}"
         + (", stands out." if top["stands out"] else ", does not stand out."),
     )
@@ -426,15 +439,19 @@ for case in reversed(first_of_kind.values()):
 
 # %%
 shown_cases = list(reversed(first_of_kind.values()))
-figure, axes = plt.subplots(1, len(shown_cases), figsize=(2.6 * len(shown_cases), 3), squeeze=False)
-for axis, case in zip(axes[0], shown_cases, strict=True):
+lines = -(-len(shown_cases) // 4)
+figure, axes = plt.subplots(lines, 4, figsize=(10, 2.7 * lines), squeeze=False)
+for axis in axes.flat:
+    axis.set(xticks=[], yticks=[])
+for axis in axes.flat[len(shown_cases) :]:
+    axis.set_axis_off()
+for axis, case in zip(axes.flat, shown_cases, strict=False):
     seen = load_file(pictures_of(case))
     carry, top = seen["carry"], seen["groups"] == 0
     for group, marker in ((top, "o"), (~top, "x")):
         colours = ["tab:red" if each else "tab:blue" for each in carry[group].tolist()]
         axis.scatter(*seen["embedding"][group].T, s=10, c=colours, marker=marker, linewidth=0.7)
-    axis.set_title(case_name(case), fontsize=7)
-    axis.set(xticks=[], yticks=[])
+    axis.set_title(case_name(case).replace(", missing", ",\nmissing"), fontsize=7)
 record.figure(
     figure,
     "plane",

@@ -99,7 +99,7 @@ def describe(evidence: Evidence) -> Described:
 
 def _windows(heat: Tensor, side: int) -> Tensor:
     """The top left corners of the windows with the most heat, ``[N, 2]``."""
-    within = avg_pool2d(heat[:, None], side, stride=1)[:, 0]
+    within = avg_pool2d(avg_pool2d(heat[:, None], (side, 1), stride=1), (1, side), stride=1)[:, 0]
     best = within.flatten(1).argmax(1)
     tops = torch.stack([best // within.shape[2], best % within.shape[2]], 1)
     near_y = _near(tops[:, 0], heat.shape[1], side)

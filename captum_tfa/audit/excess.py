@@ -24,7 +24,7 @@ LEAST = 5
 """A ball holds at least so many regions: what two or three images share does not come up again and
 again."""
 
-_NEAR = 0.25
+_NEAR = 0.25  # of a ball's regions: to these a region must be near to be the same
 
 
 @dataclass(frozen=True)

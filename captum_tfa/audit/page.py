@@ -78,8 +78,8 @@ def render(audit: Audit, most_bytes: int = MOST_BYTES) -> str:
 
 def _headline(says: str) -> tuple[str, str]:
     """What was found, and the numbers behind it."""
-    first, _, rest = says.partition("; ")
-    return (f"{first}.", rest[:1].upper() + rest[1:]) if rest else (says, "")
+    first, stop, rest = says.partition(". ")
+    return first + stop.strip(), rest
 
 
 def in_notebook(audit: Audit) -> str:

@@ -15,10 +15,10 @@ from captum_tfa.audit.control import elsewhere
 from captum_tfa.audit.descriptors import Described, describe
 from captum_tfa.audit.embedding import on_a_plane
 from captum_tfa.audit.evidence import Evidence
-from captum_tfa.audit.excess import Contents, Excess
+from captum_tfa.audit.excess import LEAST, Contents, Excess
 
-# The maps of a draw are moved round so often, and until there are so many regions by chance.
-_ELSEWHERE, _REGIONS_ELSEWHERE = 3, 2000
+# The maps of a draw are moved round until there are so many regions by chance, within bounds.
+_REGIONS_ELSEWHERE, _LEAST_OFTEN, _MOST_OFTEN = 2000, 3, 100
 _MOST_BY_CHANCE = 20_000  # regions that others are compared with
 _NO_PAIR = -1
 
@@ -134,7 +134,8 @@ class _Draw:
     def __init__(self, found: Described, evidence: Evidence, seed: int) -> None:
         self.contents = found.contents
         self.groups = spectral_clusters(found.points, seed)
-        often = max(_ELSEWHERE, math.ceil(_REGIONS_ELSEWHERE / max(1, len(found))))
+        often = math.ceil(_REGIONS_ELSEWHERE / max(1, len(found)))
+        often = min(max(often, _LEAST_OFTEN), _MOST_OFTEN)
         others = [describe(each).contents for each in elsewhere(evidence, often, seed)]
         self.elsewhere = torch.cat(others)
 
@@ -174,31 +175,28 @@ def _top(draws: list[_Draw], place: int) -> float:
 
 def _said(clusters: list[Cluster], stands_out: int, control: ControlNumbers, images: int) -> str:
     top = clusters[0]
+    low, high = min(control.strengths), max(control.strengths)
     draws = len(control.strengths)
-    least, most = min(control.strengths), max(control.strengths)
-    by_chance = (
-        f"the tops of the control's {draws} draws have {least:.3g} to {most:.3g}, and more than "
-        f"{control.needed:.3g} is needed"
-    )
-    few = (
-        ""
-        if images >= LEAST_POINTS
-        else (
-            f" There are only {images} different training images, too few to tell groups apart: "
-            f"{LEAST_POINTS} are needed, so all are one cluster."
-        )
-    )
     how = f"comes up {top.lift:.3g} times as often as by chance"
+    by_chance = (
+        f"Needed are more than {control.needed:.3g} and {control.needed_lift:.3g} times as often; "
+        f"the strongest of the control's {draws} draws have {low:.3g} to {high:.3g}."
+    )
+    if images < LEAST_POINTS:
+        by_chance += (
+            f" There are only {images} different training images, all one cluster: to tell groups "
+            f"apart takes {LEAST_POINTS}, and to stand out {LEAST}."
+        )
     if not stands_out:
         return (
             f"Nothing stands out: the strongest cluster has a strength of {top.strength:.3g} and "
-            f"{how}; {by_chance}, and {LEAST_LIFT:.3g} times as often.{few}"
+            f"{how}. {by_chance}"
         )
     what = "One region stands out" if stands_out == 1 else f"{stands_out} regions stand out"
     where = "at one place" if top.at_one_place > 0.5 else "at varying places"
     first = "it" if stands_out == 1 else "the strongest"
     return (
-        f"{what}: {first} lies in {top.images} training images, {where}, stands behind "
-        f"{top.share_of_mistakes:.0%} of the mistakes, and {how}; its strength is "
-        f"{top.strength:.3g}, and {by_chance}.{few}"
+        f"{what}: {first} lies in {top.images} training images, {where}, and stands behind "
+        f"{top.share_of_mistakes:.0%} of the mistakes. It has a strength of {top.strength:.3g} and "
+        f"{how}. {by_chance}"
     )

@@ -241,8 +241,8 @@ def _add_audit(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="N",
         type=whole(1),
         default=19,
-        help="how often the search for regions is repeated with what chance gives; by chance "
-        "something stands out in 1 of N + 1 audits (default: %(default)s)",
+        help="how often the search for regions is repeated with what chance gives, to tell how "
+        "strong a region must be to stand out (default: %(default)s)",
     )
     add_score(add)
     add(

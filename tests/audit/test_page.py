@@ -77,6 +77,14 @@ def test_where_nothing_stands_out_no_story_is_told(audit: Audit) -> None:
     assert "Nothing stands out" not in loud
 
 
+def test_the_headline_is_the_finding_and_its_numbers_follow(audit: Audit) -> None:
+    says = "One region stands out: it lies in 9 images. It has a strength of 4.5. Needed are 3.1."
+    assert audit.regions is not None
+    page = render(replace(audit, regions=replace(audit.regions, says=says)))
+    assert "<h1>One region stands out: it lies in 9 images.</h1>" in page
+    assert "<p>It has a strength of 4.5. Needed are 3.1.</p>" in page
+
+
 def test_a_large_audit_leaves_out_what_comes_last(audit: Audit) -> None:
     whole = render(audit)
     cut = render(audit, most_bytes=20_000)

@@ -28,7 +28,7 @@ _SETTINGS = {
     "25 passes, by heart": (25, 0.0),
     "6 passes, with the patch": (6, 0.9),
 }
-_PER_CLASS, _WRONG, _SEEDS, _SAMPLE = 300, 0.05, 3, 256
+_PER_CLASS, _WRONG, _SEEDS, _SAMPLE = 300, 0.05, 3, 400
 
 
 def main() -> None:
