@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         XtrAIn,
         XtrAInPlus,
     )
-    from captum_tfa.index import GradientIndex
+    from captum_tfa.index import GradientIndex, TrakScore
     from captum_tfa.influence import (
         ProjectedInfluence,
         ScoreInfluence,
@@ -78,6 +78,7 @@ __all__ = [
     "Trajectory",
     "TrajectoryRecorder",
     "TrakInfluence",
+    "TrakScore",
     "Xstep",
     "XtrAIn",
     "XtrAInPlus",

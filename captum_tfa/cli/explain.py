@@ -6,7 +6,7 @@ import argparse
 import os
 import pickle
 import webbrowser
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         UserError: Something that the user can put right.
     """
+    asked: str = options.score or DEFAULT_SCORE
+    scores.check_options(options, asked)
     with as_user_error(OSError):
         try_destination(options.out)
     device = models.choose_device(options.device)
@@ -68,7 +70,8 @@ def run(options: argparse.Namespace) -> None:
     if options.index is not None:
         with as_user_error(OSError), own_errors():
             index = GradientIndex.open(options.index, training_set)
-    score = _score(options, model, training_set, loss_fn)
+    others = [_another(options, file, len(classes), device) for file in options.ensemble or ()]
+    score = _score(options, asked, model, others, training_set, loss_fn)
     explanation = explained(
         lambda: explain(
             model,
@@ -100,9 +103,20 @@ def _methods(names: str | None) -> str | list[str] | None:
     return names.split(",") if names is not None and "," in names else names
 
 
+def _another(
+    options: argparse.Namespace, file: str, num_classes: int, device: torch.device
+) -> nn.Module:
+    """The same model with the weights of another training."""
+    model, _ = models.build(options.model, num_classes)
+    models.weights_into(model, options.model, file)
+    return model.to(device).eval()
+
+
 def _score(
     options: argparse.Namespace,
+    asked: str,
     model: nn.Module,
+    others: Sequence[nn.Module],
     training_set: Dataset[Any],
     loss_fn: nn.Module | None,
 ) -> Score | str:
@@ -111,8 +125,8 @@ def _score(
     Raises:
         UserError: The options do not fit together, or the file is of another model or data.
     """
-    asked: str = options.score or DEFAULT_SCORE
-    scores.check_options(options, asked)
+    if others:
+        return scores.mean_over(asked, options, [model, *others], training_set, loss_fn)
     if asked in scores.NEEDING_MORE and options.curvature is None:
         return scores.made(asked, options, model, training_set, loss_fn)
     if asked == WITH_CURVATURE and not _fitted_before(options):

@@ -188,6 +188,13 @@ def _add_explain(commands: argparse._SubParsersAction[_Parser]) -> None:
         help="of --score tracin: one for each checkpoint, or one for all (default: 1)",
     )
     add(
+        "--ensemble",
+        metavar="FILE",
+        nargs="+",
+        help="state dicts of the same model from other trainings: the score is the mean over all "
+        "of them, so what one training owes to chance counts less; the maps, too",
+    )
+    add(
         "--curvature",
         metavar="FILE",
         help="of --score influence: where the fitted curvature is kept, .safetensors; it is read "

@@ -2,5 +2,6 @@
 
 from captum_tfa.index.gradient_index import GradientIndex
 from captum_tfa.index.parts import build_parts
+from captum_tfa.index.trak_score import TrakScore
 
-__all__ = ["GradientIndex", "build_parts"]
+__all__ = ["GradientIndex", "TrakScore", "build_parts"]

@@ -203,6 +203,20 @@ class GradientIndex:
         """The projections of gradients such as `Score.test_gradients` returns, ``[M, D]``."""
         return self._projection.of(gradients.by_name.items())[0]
 
+    def project_back(self, vectors: Tensor) -> dict[str, Tensor]:
+        """``Sᵀu``: the gradients with which those of examples have the products ``⟨φ, u⟩``.
+
+        Args:
+            vectors: ``u``, ``[M, D]``.
+
+        Returns:
+            By parameter name, ``[M, *parameter.shape]``.
+        """
+        shapes = self.settings.parameters.items()
+        return {
+            name: self._projection.back(vectors, name, torch.Size(shape)) for name, shape in shapes
+        }
+
     def chunks(self, most: int = _CHUNK) -> Iterator[Rows]:
         """All examples in their order, some at a time.
 

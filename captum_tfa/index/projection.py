@@ -93,6 +93,20 @@ class Projection:
         signs = row_signs[:, None] * column_signs
         return buckets.reshape(shape), signs.reshape(shape)
 
+    def back(self, vectors: Tensor, name: str, shape: torch.Size) -> Tensor:
+        """One parameter's part of ``Sᵀu``: ``⟨Sg, u⟩ = ⟨g, Sᵀu⟩``.
+
+        Args:
+            vectors: ``u``, ``[M, D]``.
+            name: the parameter's.
+            shape: likewise.
+
+        Returns:
+            ``[M, *shape]``, on the device of ``u``.
+        """
+        places = self._places_of(name, shape, vectors.device)
+        return torch.cat([vectors, -vectors], 1)[:, places].reshape(len(vectors), *shape)
+
     def _drawn(self, stream: str, count: int) -> tuple[Tensor, Tensor]:
         """Buckets and signs of rows or columns: the upper 63 bits, and the lowest."""
         numbers = splitmix64(stream_key(self.seed, stream), count)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_tfa.index import GradientIndex
+from captum_tfa.index import GradientIndex, TrakScore
 from captum_tfa.index.best import best
 from captum_tfa.index.search import Best, best_of, estimates, scoring, self_influence
 from captum_tfa.influence.candidates import Candidates
@@ -24,7 +24,7 @@ class FromIndex:
         batch_size: training examples at once when they are scored again.
 
     Raises:
-        TypeError: something else than an index.
+        TypeError: something else than an index, or a `TrakScore`.
         ValueError: indices of another number than parts, or of several data sets.
     """
 
@@ -134,5 +134,13 @@ class FromIndex:
 
 
 def _checked(score: Score, index: GradientIndex) -> Tensor:
+    inner: Any = score
+    while isinstance(getattr(inner, "score", None), Score):
+        inner = inner.score
+    if isinstance(inner, TrakScore):  # it has been projected: a second time adds noise
+        raise TypeError(
+            "TRAK ranks from an index by itself: give TrakInfluence(score, index), with "
+            'GradDotScore(model, loss_fn="margin") as the score.'
+        )
     index.refuse_other_score(score)
     return torch.zeros(())

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from captum_tfa.gradients.batches import split
+from captum_tfa.influence.projected_scores import ProjectedScores
 from captum_tfa.influence.score_influence import ScoreInfluence
 from captum_tfa.scores.by_group import InfluenceByGroup, groups_of_score
 from captum_tfa.scores.groups import Grouping
@@ -29,7 +30,7 @@ from captum_tfa.scores.weights import ParameterWeights, query_hashes
 
 
 def learn_weights(
-    influence: ScoreInfluence,
+    influence: ScoreInfluence | ProjectedScores,
     queries: Any,
     k: int = 10,
     regularisation: float = 0.01,
@@ -46,7 +47,8 @@ def learn_weights(
     attribute.
 
     Args:
-        influence: a ranking by any score: grad-dot, grad-cos, TracIn, influence with curvature.
+        influence: a ranking by any score: grad-dot, grad-cos, TracIn, influence with curvature; or
+            `ProjectedInfluence` or `TrakInfluence`, over an index.
         queries: test images ``[Q, ...]``, or ``(test_images, labels)``, as for
             `ScoreInfluence.influence`. What is measured later must be measured on others.
         k: how many of the highest scores of a query count as its signal, from 1 to the number of
@@ -71,7 +73,7 @@ def learn_weights(
         >>> weights = learn_weights(influence, (queries, labels), k=10)
         >>> better = ScoreInfluence(score.weighted(weights), train_dataset)
     """
-    if not isinstance(influence, ScoreInfluence):
+    if not isinstance(influence, ScoreInfluence | ProjectedScores):
         raise TypeError(
             f"influence is a {type(influence).__name__}; give ScoreInfluence(score, train_dataset)."
         )
@@ -85,7 +87,7 @@ def learn_weights(
     parts = of_one_size(found.parts)
     weights, first, last = best_weights(parts, k, regularisation, steps, learning_rate)
     learned = {
-        "score": influence.score.name,
+        "score": influence.score.name if isinstance(influence, ScoreInfluence) else influence.name,
         "k": int(k),
         "regularisation": float(regularisation),
         "steps": int(steps),

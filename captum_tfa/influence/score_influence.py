@@ -25,6 +25,7 @@ from captum_tfa.gradients.batches import (
 )
 from captum_tfa.index import GradientIndex
 from captum_tfa.influence.from_index import FromIndex
+from captum_tfa.influence.most_influential import most_influential
 from captum_tfa.scores import InfluenceByGroup, Score, SumOfScores
 from captum_tfa.scores.by_group import groups_of_score, prepared_by_group
 from captum_tfa.scores.groups import Grouping, Groups
@@ -156,7 +157,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
                 return whole
             indices = torch.arange(whole.shape[1]).expand(whole.shape[:2])
             return InfluenceByGroup.unpacked(indices, whole, groups)
-        indices, best = _most_influential(parts, operator.index(k), proponents)
+        indices, best = most_influential(parts, operator.index(k), proponents)
         if groups is None:
             return KMostInfluentialResults(indices, best)
         return InfluenceByGroup.unpacked(indices, best, groups)
@@ -302,29 +303,3 @@ def _told_where(
         except kind as alone:
             return kind(f"Training example {start + row}: {alone}")
     return kind(f"Training examples {start} to {start + len(batch) - 1}: {error}")
-
-
-def _most_influential(parts: Iterator[Tensor], k: int, proponents: bool) -> tuple[Tensor, Tensor]:
-    """The ``k`` best of a stream of scores; of equal scores the earlier example comes first.
-
-    Args:
-        parts: scores ``[Q, B]``, or tables ``[Q, B, ...]`` whose first entry is the score.
-        k: how many.
-        proponents: whether the highest are the best.
-
-    Returns:
-        Their indices ``[Q, k]``, and what the stream has of them.
-    """
-    indices, best = torch.empty(0, dtype=torch.long), torch.empty(0)
-    seen = 0
-    for table in parts:
-        count = table.shape[1]
-        found = torch.arange(seen, seen + count).expand(table.shape[:2])
-        if seen:
-            found, table = torch.cat([indices, found], 1), torch.cat([best, table], 1)
-        seen += count
-        scores = table if table.ndim == 2 else table[..., 0]
-        order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
-        rows = torch.arange(len(table)).unsqueeze(1)
-        indices, best = found[rows, order], table[rows, order]
-    return indices, best

@@ -7,6 +7,7 @@ the mean over several runs [park2023trak].
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -60,9 +61,14 @@ class EnsembleScore(SumOfScores):
         self.name = f"mean of {len(scores)} × {first.name}"
 
     def parts(self) -> Generator[tuple[float, Score], None, None]:
-        """Every score, with the weight ``1/n``."""
+        """Every score, with the weight ``1/n``; of a sum, such as TracIn, each of its parts."""
         for score in self.scores:
-            yield 1 / len(self.scores), score
+            if not isinstance(score, SumOfScores):
+                yield 1 / len(self.scores), score
+                continue
+            with closing(score.parts()) as parts:
+                for weight, part in parts:
+                    yield weight / len(self.scores), part
 
     def outputs(self, inputs: Inputs) -> Tensor:
         """The mean of what the models say of images."""

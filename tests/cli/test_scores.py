@@ -49,3 +49,43 @@ def test_options_that_do_not_belong_together(
         home, capsys, "--curvature belongs to --score influence, not representer",
         score="representer", curvature="kept.safetensors",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("score", ["grad-dot", "influence", "representer"])
+def test_the_mean_over_several_trainings(home: Home, score: str) -> None:
+    files = checkpoints(home)
+    quick = {"score": score, "top": "8", "method": "gradient"}
+    assert main([*home.arguments(**quick), "--ensemble", *files]) == 0
+    found = read(home.folder / "why")
+    name = found["settings"]["score"]  # type: ignore[index]
+    assert name.startswith("mean of 3 × ")
+    if score != "grad-dot":
+        return
+    scores: dict[int, float] = {}
+    for number, file in enumerate(["weights.pt", *files]):
+        label = found["test"]["label_name"]  # type: ignore[index]
+        options = {**quick, "weights": file, "label": label, "out": f"{number}"}
+        assert main(home.arguments(**options)) == 0
+        for index, value in _scores(read(home.folder / f"{number}")).items():
+            scores[index] = scores.get(index, 0) + value / 3
+    assert _scores(found) == pytest.approx(scores, rel=1e-3)
+
+
+def _scores(found: dict[str, object]) -> dict[int, float]:
+    examples = [*found["proponents"], *found["opponents"]]  # type: ignore[misc]
+    return {example["index"]: example["score"] for example in examples}
+
+
+def test_what_does_not_go_with_several_trainings(
+    home: Home, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = checkpoints(home)[0]
+    refused(
+        home, capsys, "--score tracin does not go with --ensemble",
+        score="tracin", checkpoints=other, ensemble=other,
+    )  # fmt: skip
+    for option, score in (("curvature", "influence"), ("index", "grad-dot")):
+        reason = f"--{option} does not go with --ensemble"
+        refused(home, capsys, reason, ensemble=other, score=score, **{option: "kept"})
+    refused(home, capsys, "none.pt does not exist", ensemble="none.pt")
+    refused(home, capsys, "score is 'grad'", ensemble=other, score="grad")

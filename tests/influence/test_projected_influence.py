@@ -1,3 +1,5 @@
+"""Influence in the projected space is the formula with an explicit inverse."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -7,58 +9,31 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import TensorDataset
-from trak import TRAKer
-from trak.projectors import AbstractProjector, ProjectionType
 
 from captum_tfa import (
     GradCosScore,
     GradDotScore,
     GradientIndex,
+    InfluenceByGroup,
     InfluenceScore,
+    ParameterWeights,
     ProjectedInfluence,
-    TrakInfluence,
 )
 from captum_tfa.curvature import fit_curvature
 from captum_tfa.index import second_moment
-from captum_tfa.index.projection import Projection
-from tests.influence.tiny_sets import TEST_LABELS, TESTS, images, linear_and_conv
-from tests.oracle import SlowScore
-
-COUNT, DIMENSION = 60, 12
-LABELS = torch.arange(COUNT) % 3
-IMAGES = images(COUNT, 1)
-DATA = TensorDataset(IMAGES, LABELS)
-
-
-def matrix(model: nn.Module, dtype: torch.dtype = torch.float64) -> Tensor:
-    """The projection's matrix ``[P, D]``."""
-    parts = []
-    for name, parameter in model.named_parameters():
-        buckets, signs = Projection(DIMENSION, 0).entries(name, parameter.shape)
-        part = torch.zeros(parameter.numel(), DIMENSION, dtype=dtype)
-        part[torch.arange(parameter.numel()), buckets.flatten()] = signs.flatten().to(dtype)
-        parts.append(part)
-    return torch.cat(parts)
-
-
-def slow_features(model: nn.Module, inputs: Tensor, labels: Tensor, loss: Any = None) -> Tensor:
-    """``φ`` by plain autograd and the explicit matrix, ``[n, D]``."""
-    slow = SlowScore(model, loss_fn=loss)
-    rows = []
-    for row in range(len(inputs)):
-        gradient = slow.gradient((inputs[row : row + 1],), labels[row : row + 1])
-        rows.append(torch.cat([part.flatten() for part in gradient]).detach())
-    return torch.stack(rows) @ matrix(model)
-
-
-def minus_margin(outputs: Tensor, labels: Tensor) -> Tensor:
-    own = outputs.gather(1, labels[:, None])[:, 0]
-    probability = outputs.softmax(1).gather(1, labels[:, None])[:, 0]
-    return (1 - probability).log() - probability.log() + 0 * own
-
-
-def built(score: Any, folder: Path) -> GradientIndex:
-    return GradientIndex.build(score, DATA, folder, DIMENSION, precision="float32", shard_size=25)
+from tests.influence.projected_slowly import (
+    COUNT,
+    DATA,
+    DIMENSION,
+    IMAGES,
+    LABELS,
+    built,
+    by_layer,
+    matrix,
+    slow_features,
+    slow_gradients,
+)
+from tests.influence.tiny_sets import TEST_LABELS, TESTS, linear_and_conv
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.1, 10.0])
@@ -67,8 +42,7 @@ def test_scores_equal_the_formula_with_an_explicit_inverse(damping: float, tmp_p
     score = GradDotScore(model)
     influence = ProjectedInfluence(score, built(score, tmp_path), damping)
     train, tests = slow_features(model, IMAGES, LABELS), slow_features(model, TESTS, TEST_LABELS)
-    moment = train.T @ train / COUNT
-    damped = moment + damping * moment.trace() / DIMENSION * torch.eye(DIMENSION)
+    damped = _damped(train, damping)
     expected = tests @ damped.inverse() @ train.T
     found = influence.influence((TESTS, TEST_LABELS))
     assert float((found - expected).norm() / expected.norm()) < 1e-5
@@ -76,6 +50,60 @@ def test_scores_equal_the_formula_with_an_explicit_inverse(damping: float, tmp_p
     assert torch.equal(best.indices, expected.argsort(dim=1, stable=True)[:, :5])
     own = (train @ damped.inverse() * train).sum(1)
     torch.testing.assert_close(influence.self_influence().double(), own, rtol=1e-5, atol=1e-9)
+
+
+@pytest.mark.parametrize("k", [None, 4])
+def test_contributions_of_layers_are_those_of_their_projected_parts(
+    k: int | None, tmp_path: Path
+) -> None:
+    model = linear_and_conv()
+    score = GradDotScore(model)
+    influence = ProjectedInfluence(score, built(score, tmp_path), 0.1)
+    found = influence.influence((TESTS, TEST_LABELS), k, by_group="layer")
+    assert isinstance(found, InfluenceByGroup)
+    train = slow_features(model, IMAGES, LABELS)
+    solved = (_damped(train, 0.1).inverse() @ train.T).double()
+    tests = slow_gradients(model, TESTS, TEST_LABELS)
+    layers = by_layer(model)
+    assert found.groups == tuple(layers)
+    parts = [(tests * here) @ matrix(model) @ solved for here in layers.values()]
+    expected = torch.stack(parts, -1)
+    rows = torch.arange(len(TESTS))[:, None]
+    close = {"rtol": 1e-4, "atol": 1e-5 * float(expected.abs().max())}
+    expected = expected[rows, found.indices]
+    torch.testing.assert_close(found.contributions.double(), expected, **close)
+    assert torch.equal(found.parts, found.contributions)
+    torch.testing.assert_close(found.contributions.sum(-1), found.influence_scores, **close)
+    if k is not None:
+        plain = influence.influence((TESTS, TEST_LABELS), k)
+        assert torch.equal(found.indices, plain.indices)
+        torch.testing.assert_close(found.influence_scores, plain.influence_scores, **close)
+
+
+def test_weights_act_on_the_test_gradient_before_it_is_projected(tmp_path: Path) -> None:
+    model = linear_and_conv()
+    score = GradDotScore(model)
+    index = built(score, tmp_path)
+    names = {layer: (f"{layer}.weight", f"{layer}.bias") for layer in by_layer(model)}
+    weights = ParameterWeights(names, (0.5, 0.0, 0.2, 0.3))
+    influence = ProjectedInfluence(score.weighted(weights), index, 0.1)
+    train = slow_features(model, IMAGES, LABELS)
+    scale = sum(
+        weight * here.double()
+        for weight, here in zip(weights.weights, by_layer(model).values(), strict=True)
+    )
+    tests = (slow_gradients(model, TESTS, TEST_LABELS) * scale) @ matrix(model)
+    expected = tests @ _damped(train, 0.1).inverse() @ train.T
+    found = influence.influence((TESTS, TEST_LABELS))
+    assert float((found - expected).norm() / expected.norm()) < 1e-5
+    by_group = influence.influence((TESTS, TEST_LABELS), by_group="layer")
+    assert not by_group.contributions[..., 1].any()  # the layer of weight 0
+    assert influence.name == "weighted projected influence"
+
+
+def _damped(train: Tensor, damping: float) -> Tensor:
+    moment = train.T @ train / COUNT
+    return moment + damping * moment.trace() / DIMENSION * torch.eye(DIMENSION)
 
 
 def test_the_second_moment_is_kept_and_not_taken_for_another(
@@ -108,100 +136,18 @@ def test_the_second_moment_needs_no_folder_that_can_be_written_to(
     assert torch.equal(second_moment.second_moment(index), expected)
 
 
-class SameMatrix(AbstractProjector):
-    """Lets traker project with our matrix, divided as its own projectors do."""
-
-    def __init__(self, projected_by: Tensor) -> None:
-        super().__init__(
-            len(projected_by), DIMENSION, 0, ProjectionType.normal, torch.device("cpu")
-        )
-        self.projected_by = projected_by
-
-    def project(self, grads: Any, model_id: int) -> Tensor:
-        if isinstance(grads, dict):
-            grads = torch.cat([grad.flatten(1) for grad in grads.values()], 1)
-        return grads.float() @ self.projected_by
-
-    def free_memory(self) -> None:
-        pass
-
-
-def models() -> list[nn.Module]:
-    found = []
-    for seed in (0, 1):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = linear_and_conv().float()
-            for parameter in model.parameters():
-                parameter.data += 0.3 * torch.randn_like(parameter)
-        found.append(model.eval())
-    return found
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_trak_agrees_with_traker_up_to_its_scaling(count: int, tmp_path: Path) -> None:
-    ensemble = models()[:count]
-    traker = TRAKer(
-        ensemble[0],
-        "image_classification",
-        COUNT,
-        save_dir=str(tmp_path / "peer"),
-        device="cpu",
-        projector=SameMatrix(matrix(ensemble[0], torch.float32)),
-        proj_dim=DIMENSION,
-        use_half_precision=False,
-        logging_level=50,
-    )
-    for number, model in enumerate(ensemble):
-        traker.load_checkpoint(model.state_dict(), number)
-        traker.featurize((IMAGES.float(), LABELS), num_samples=COUNT)
-    traker.finalize_features()
-    for number, model in enumerate(ensemble):
-        traker.start_scoring_checkpoint("tests", model.state_dict(), number, len(TESTS))
-        traker.score((TESTS.float(), TEST_LABELS), num_samples=len(TESTS))
-    theirs = torch.from_numpy(traker.finalize_scores("tests").copy()).T.double()
-
-    data = TensorDataset(IMAGES.float(), LABELS)
-    scores = [GradDotScore(model, loss_fn="margin") for model in ensemble]
-    indices = [
-        GradientIndex.build(score, data, tmp_path / f"{number}", DIMENSION, precision="float32")
-        for number, score in enumerate(scores)
-    ]
-    ours = TrakInfluence(scores, indices, damping=0).influence((TESTS.float(), TEST_LABELS))
-    ours = ours.double()
-    if count > 1:  # each of its models is scaled by itself, so that is compared one by one
-        expected = _by_formula(ensemble)
-        assert float((ours - expected).norm() / expected.norm()) < 1e-4
-        return
-    scale = (ours * theirs).sum() / theirs.square().sum()
-    assert float(scale) > 0
-    assert float((ours - scale * theirs).norm() / ours.norm()) < 1e-4
-
-
-def _by_formula(ensemble: list[nn.Module]) -> Tensor:
-    scores, doubts = [], []
-    for model in ensemble:
-        model = model.double()
-        train = slow_features(model, IMAGES, LABELS, minus_margin)
-        tests = slow_features(model, TESTS, TEST_LABELS, minus_margin)
-        scores.append(tests @ (train.T @ train / COUNT).inverse() @ train.T)
-        doubts.append(1 - model(IMAGES).softmax(1)[torch.arange(COUNT), LABELS].detach())
-    return torch.stack(scores).mean(0) * torch.stack(doubts).mean(0)
-
-
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     model = linear_and_conv()
-    plain, margin = GradDotScore(model), GradDotScore(model, loss_fn="margin")
+    plain = GradDotScore(model)
     index = built(plain, tmp_path / "plain")
-    with pytest.raises(ValueError, match="made of the gradients of the margin"):
-        TrakInfluence(plain, index)
-    with pytest.raises(ValueError, match="built with loss"):
-        TrakInfluence(margin, index)
-    with pytest.raises(ValueError, match="2 scores and 1 indices"):
-        TrakInfluence([margin, margin], index)
     curved = InfluenceScore(model, fit_curvature(model, DATA, "diagonal"))
-    with pytest.raises(TypeError, match="has a curvature of its own"):
-        ProjectedInfluence(curved, index)
+    names = [name for name, _ in model.named_parameters()]
+    weights = ParameterWeights({"all": tuple(names)}, (1.0,))
+    for given in (curved, curved.weighted(weights)):
+        with pytest.raises(TypeError, match="InfluenceScore has a curvature of its own"):
+            ProjectedInfluence(given, index)
+    with pytest.raises(ValueError, match="leaves out"):
+        ProjectedInfluence(plain, index).influence(TESTS, by_group=["out"])
     with pytest.raises(TypeError, match="index is a str"):
         ProjectedInfluence(plain, str(tmp_path))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="score is a Linear"):

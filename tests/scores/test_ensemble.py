@@ -13,7 +13,9 @@ from captum_tfa import (
     GradCosScore,
     InfluenceScore,
     LayerTrainingGradient,
+    RepresenterScore,
     ScoreInfluence,
+    TracInScore,
     TrainingGradient,
     TrainingIntegratedGradients,
 )
@@ -43,6 +45,25 @@ def test_scores_maps_and_rankings_are_means() -> None:
     assert_same(table[0], right)
     itself = ScoreInfluence(SCORE, TensorDataset(TRAIN, LABELS)).self_influence()
     assert torch.allclose(itself, torch.ones(3).double())
+
+
+def test_the_mean_of_sums_is_that_of_their_scores_and_maps() -> None:
+    data = TensorDataset(pictures(9, 4), LABELS.repeat(3))
+    last = [list(dict(model.named_modules()))[-1] for model in MODELS]
+    kinds = [
+        [
+            RepresenterScore(model, data, name, 0.1)
+            for model, name in zip(MODELS, last, strict=True)
+        ],
+        [TracInScore(model, [model.state_dict(), MODELS[0].state_dict()], 0.1) for model in MODELS],
+    ]
+    for scores in kinds:
+        mean = EnsembleScore(scores)
+        each = [score(TRAIN, TEST[:1], 1, LABELS).detach() for score in scores]
+        assert_same(mean(TRAIN, TEST[:1], 1, LABELS).detach(), torch.stack(each).mean(0))
+        maps = [TrainingGradient(one).attribute(TRAIN, LABELS, (TEST[:1], 1)) for one in scores]
+        found = TrainingGradient(mean).attribute(TRAIN, LABELS, (TEST[:1], 1))
+        assert_same(found, torch.stack(maps).mean(0))
 
 
 def test_without_labels_the_mean_output_says_what_is_asked() -> None:
