@@ -21,8 +21,8 @@ from captum_tfa.index.search import scoring
 from captum_tfa.index.second_moment import Preconditioner, second_moment
 from captum_tfa.scores import GradDotScore, InfluenceScore, Score
 
-# On CIFAR-10 every ρ between 0.1 and 1 found about as many.
-_DAMPING = 0.3
+#: ``ρ`` of it; on CIFAR-10 all between 0.1 and 1 found about as many.
+DAMPING = 0.3
 
 
 class Candidates:
@@ -54,7 +54,7 @@ class Candidates:
         found = among(self.index.project(tests))
         if type(self.score) is not InfluenceScore or count >= len(self.index):
             return found
-        return _in_turn(among(self._in_projected_space(self.score, inputs, target)), found)
+        return in_turn(among(self._in_projected_space(self.score, inputs, target)), found)
 
     def _in_projected_space(self, score: Score, inputs: Any, target: Any) -> Tensor:
         """``(ΦᵀΦ/N + λ)⁻¹ φ(g_test)``, ``[Q, D]``."""
@@ -63,11 +63,11 @@ class Candidates:
         )
         projected = self.index.project(plain.test_gradients(inputs, target))
         if self._preconditioner is None:
-            self._preconditioner = Preconditioner(second_moment(self.index), _DAMPING)
+            self._preconditioner = Preconditioner(second_moment(self.index), DAMPING)
         return self._preconditioner.solve(projected.cpu()).to(projected)
 
 
-def _in_turn(some: Tensor, others: Tensor) -> Tensor:
+def in_turn(some: Tensor, others: Tensor) -> Tensor:
     """As many distinct numbers as one of the two has, ``[Q, count]``, one from each in turn."""
     both = torch.stack([some, others], 2).flatten(1).tolist()
     return torch.tensor([list(dict.fromkeys(row))[: some.shape[1]] for row in both])
