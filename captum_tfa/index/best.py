@@ -12,23 +12,20 @@ Several questions share the turning into float32, and are scored in it at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
 from captum_tfa.index.gradient_index import GradientIndex
 from captum_tfa.index.rows import Rows
-from captum_tfa.index.search import Best, Ranking, best_of
+from captum_tfa.index.search import Best, Ranking, Scoring, best_of
 
 # What rounding to float16 and to float32 may change, relatively.
 _HALF, _SINGLE = 2.0**-11, 2.0**-24
 _LEAST = torch.finfo(torch.float16).tiny
 # So many are scored in float32 before there is anything to compare a bound with.
 _FIRST = 1024
-
-#: Scores ``[Q, n]`` from rows of an index and inner products ``[n, Q]``.
-Scoring = Callable[[Rows, Tensor], Tensor]
 
 
 def best(index: GradientIndex, vectors: Tensor, scoring: Scoring, k: int, highest: bool) -> Best:
@@ -54,7 +51,7 @@ def _of_one(index: GradientIndex, vector: Tensor, scoring: Scoring, k: int, high
     """`best` for one question."""
     bounded = _Bounded(vector, 1 if highest else -1)
     ranking = Ranking(k, highest)
-    grows = True
+    grows: bool | None = None
     for rows in _pieces(index):
         worst, numbers = ranking.worst, torch.arange(rows.start, rows.start + len(rows.norms))
         if worst is not None and rows.longest is not None and grows:
@@ -65,7 +62,8 @@ def _of_one(index: GradientIndex, vector: Tensor, scoring: Scoring, k: int, high
             rows, numbers = rows.part(places), numbers[places]
         products = _products(rows, vector)
         scores = scoring(rows, products)
-        grows = grows and _grows(scoring, rows, products, scores)
+        if grows is None:
+            grows = _grows(scoring, rows, products, scores)
         ranking.add(scores, numbers)
     return ranking.found()
 

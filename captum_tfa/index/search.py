@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,9 @@ from captum_tfa.index.rows import Rows
 from captum_tfa.scores import Score
 
 _INDEX_BITS = 32
+
+#: Scores ``[Q, n]`` from rows of an index and inner products ``[n, Q]``.
+Scoring = Callable[[Rows, Tensor], Tensor]
 
 
 class Best(NamedTuple):
@@ -70,16 +73,20 @@ def estimates(score: Score, index: GradientIndex, tests: StoredGradients) -> Ite
         TypeError: the score needs more of a training gradient than products.
         ValueError: the index is not finished, or a file is missing or has been cut.
     """
-    projected = index.project(tests)
+    projected, of = index.project(tests), scoring(score, tests)
     for rows in index.chunks():
-        yield from_products(score, tests, rows, rows.inner(projected))
+        yield of(rows, rows.inner(projected))
 
 
-def from_products(score: Score, tests: StoredGradients, rows: Rows, inner: Tensor) -> Tensor:
-    """Scores ``[Q, n]`` from inner products ``[n, Q]`` of training examples with tests."""
-    squares = rows.norms.to(inner.device).square()
-    train = _Indexed(rows.losses, {}, inner, squares)
-    return score.of(train, StoredGradients({}, tests.squares.to(torch.float32)), None).T.cpu()
+def scoring(score: Score, tests: StoredGradients) -> Scoring:
+    """What a score makes of inner products with tests."""
+    constants = StoredGradients({}, tests.squares.to(torch.float32))
+
+    def of(rows: Rows, inner: Tensor) -> Tensor:
+        train = _Indexed(rows.losses, {}, inner, rows.norms.to(inner.device).square())
+        return score.of(train, constants, None).T.cpu()
+
+    return of
 
 
 def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:

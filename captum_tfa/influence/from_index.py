@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +10,8 @@ from torch import Tensor
 
 from captum_tfa.index import GradientIndex, TrakScore
 from captum_tfa.index.best import best
-from captum_tfa.index.search import Best, best_of, estimates, from_products, self_influence
+from captum_tfa.index.search import Best, best_of, estimates, scoring, self_influence
+from captum_tfa.influence.candidates import Candidates
 from captum_tfa.scores import Score, SumOfScores
 
 
@@ -45,6 +45,8 @@ class FromIndex:
             )
         self.data = next((each.data for each in self.indices if each.data is not None), None)
         self._of_each(_checked)
+        summed = isinstance(score, SumOfScores)
+        self._finder = None if summed else Candidates(score, self.indices[0])
 
     def scores(self, inputs: Any, target: Any) -> Iterator[Tensor]:
         """Estimated scores of every training example, ``[Q, n]``, in their order."""
@@ -70,23 +72,26 @@ class FromIndex:
             rerank: so many of the best by estimate are scored exactly, and ``k`` if that is more;
                 0 leaves it at estimates. Without the data set it is that too.
         """
-        exactly = self.data is not None and rerank > 0
-        found = self._found(inputs, target, max(k, rerank if exactly else k), proponents)
-        if not exactly:
-            return found.indices[:, :k], found.scores[:, :k]
-        candidates = found.indices.sort(1).values  # of equal scores the earlier example first
+        if self.data is None or rerank == 0:
+            return self._by_estimate(inputs, target, k, proponents)
+        candidates = self._candidates(inputs, target, max(k, rerank), proponents)
+        candidates = candidates.sort(1).values  # of equal scores the earlier example first
         rows, places = candidates.unique(return_inverse=True)
         scores = self.exact(inputs, target, rows).gather(1, places)
         order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
         return candidates.gather(1, order), scores.gather(1, order)
 
-    def _found(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
-        """The best by estimate."""
+    def _by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
         if isinstance(self.score, SumOfScores):
             return best_of(self.scores(inputs, target), k, proponents)
         index, tests = self.indices[0], self.score.test_gradients(inputs, target)
-        scoring = partial(from_products, self.score, tests)
-        return best(index, index.project(tests), scoring, k, proponents)
+        return best(index, index.project(tests), scoring(self.score, tests), k, proponents)
+
+    def _candidates(self, inputs: Any, target: Any, count: int, proponents: bool) -> Tensor:
+        """The numbers of the examples that are scored exactly, ``[Q, count]``."""
+        if self._finder is None:
+            return self._by_estimate(inputs, target, count, proponents).indices
+        return self._finder.find(inputs, target, count, proponents)
 
     def exact(self, inputs: Any, target: Any, rows: Tensor) -> Tensor:
         """The exact scores ``[Q, n]`` of some training examples, by their numbers ``[n]``."""

@@ -19,9 +19,11 @@ from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, ToTensor
 
-from captum_tfa import GradCosScore, GradientIndex, InfluenceScore
+from captum_tfa import GradCosScore, GradDotScore, GradientIndex, InfluenceScore
 from captum_tfa.curvature import fit_curvature, load_curvature
 from captum_tfa.demo import SmallCNN
+from captum_tfa.index.second_moment import Preconditioner
+from captum_tfa.influence.candidates import DAMPING, in_turn
 from captum_tfa.scores import Score
 from tests.benchmarks.markdown import table
 
@@ -63,8 +65,11 @@ def main() -> None:
         "influence (cos)": InfluenceScore(model, load_curvature(file, model)),
     }
     found = {
-        name: _curve(score, index, train, question, options.work / f"exact {name}.pt")
+        name + of: curve
         for name, score in scores.items()
+        for of, curve in _curve(
+            score, index, train, question, options.work / f"exact {name}.pt"
+        ).items()
     }
     for name, curve in found.items():
         rows = [
@@ -77,26 +82,41 @@ def main() -> None:
 
 def _curve(
     score: Score, index: GradientIndex, train: Dataset[Any], question: Any, file: Path
-) -> dict[int, list[float]]:
-    """Mean recall for each ``r``, by dimension."""
+) -> dict[str, dict[int, list[float]]]:
+    """Mean recall for each ``r`` by dimension, of one estimate or of two in turn."""
     tests = score.test_gradients(*question)
     best = _exact(score, train, tests, file).topk(_BEST, dim=1).indices
-    wide, norms = index.project(tests), tests.squares.sqrt()
-    curve = {}
+    wide, norms = index.project(tests), index.norms
+    own = index.project(GradDotScore(score.model).test_gradients(*question))
+    curves: dict[str, dict[int, list[float]]] = {"": {}}
+    if isinstance(score, InfluenceScore):
+        curves[", half from the projected space"] = {}
     for dimension in _DIMENSIONS:
-        folded = _folded(wide, dimension)
-        parts = [
-            _folded(directions, dimension) @ folded.T
-            for rows in index.chunks()
-            for directions in rows.directions(wide.device)
-        ]
-        estimated = torch.cat(parts).T / norms[:, None]
-        ranked = estimated.topk(max(_RERANKED), dim=1).indices
-        curve[dimension] = [
-            float((ranked[:, :count, None] == best[:, None]).any(1).float().mean())
-            for count in _RERANKED
-        ]
-    return curve
+        stored = torch.cat(
+            [
+                _folded(part, dimension)
+                for rows in index.chunks()
+                for part in rows.directions(wide.device)
+            ]
+        )
+        ranked = _likeliest(stored, _folded(wide, dimension))
+        lists = [ranked]
+        if len(curves) > 1:
+            projected = stored * norms[:, None]
+            moment = (projected.T @ projected).double() / len(stored)
+            solved = Preconditioner(moment, DAMPING).solve(_folded(own, dimension)).float()
+            lists.append(in_turn(_likeliest(stored, solved), ranked))
+        for curve, found in zip(curves.values(), lists, strict=True):
+            curve[dimension] = [
+                float((found[:, :count, None] == best[:, None]).any(1).float().mean())
+                for count in _RERANKED
+            ]
+    return curves
+
+
+def _likeliest(stored: Tensor, vectors: Tensor) -> Tensor:
+    estimated = torch.cat([part @ vectors.T for part in stored.split(4096)]).T
+    return estimated.topk(max(_RERANKED), dim=1).indices
 
 
 def _folded(vectors: Tensor, dimension: int) -> Tensor:
@@ -121,7 +141,7 @@ def _exact(score: Score, train: Any, tests: Any, file: Path) -> Tensor:
 def _draw(found: dict[str, dict[int, list[float]]], file: Path) -> None:
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, len(found), figsize=(8, 3.2), sharey=True)
+    figure, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.2), sharey=True)
     for axis, (name, curve) in zip(axes, found.items(), strict=True):
         for dimension, values in curve.items():
             axis.plot(_RERANKED, values, marker="o", markersize=3, label=f"{dimension:,}")

@@ -8,7 +8,6 @@ import shutil
 import statistics
 import tempfile
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from torch import nn
 from captum_tfa import GradCosScore, GradientIndex
 from captum_tfa.index.best import best
 from captum_tfa.index.sealed import write_sealed
-from captum_tfa.index.search import from_products
+from captum_tfa.index.search import scoring
 from captum_tfa.index.settings import Settings
 from captum_tfa.index.shards import BESIDE, ShardFiles, longest
 from captum_tfa.scores import Score
@@ -135,7 +134,7 @@ def ask(index: GradientIndex, score: Score, questions: int) -> None:
     """So many questions to an index."""
     images, labels = torch.randn(questions, 8), torch.zeros(questions, dtype=torch.long)
     tests = score.test_gradients(images, labels)
-    best(index, index.project(tests), partial(from_products, score, tests), _BEST, True)
+    best(index, index.project(tests), scoring(score, tests), _BEST, True)
 
 
 def cpu_seconds(call: Call) -> float:

@@ -60,7 +60,7 @@ def test_the_best_have_exact_scores_and_are_the_exact_ranking_s(
 ) -> None:
     score = SCORES[name]()
     exact = ScoreInfluence(score, data()).influence(QUESTION)
-    index = index_of(GradCosScore(linear_and_conv()), tmp_path)  # one index serves every score
+    index = index_of(GradCosScore(linear_and_conv()), tmp_path, 1024)  # one serves every score
     found = ScoreInfluence(score, index, rerank=20).influence(QUESTION, 5, proponents)
     torch.testing.assert_close(
         found.influence_scores, gathered(exact, found.indices), rtol=1e-9, atol=1e-12
