@@ -261,7 +261,7 @@ def test_a_missing_scikit_learn_is_told_before_the_work(monkeypatch: pytest.Monk
         raise AssertionError("worked before it was told")
 
     monkeypatch.setitem(sys.modules, "sklearn.cluster", None)
-    monkeypatch.setattr("captum_tfa.audit.audit.answers_of", never)
+    monkeypatch.setattr(sys.modules["captum_tfa.audit.audit"], "answers_of", never)
     with pytest.raises(ImportError, match=r"captum_tfa\[audit\]"):
         small_audit()
 
