@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         XtrAIn,
         XtrAInPlus,
     )
-    from captum_tfa.audit import Audit
-    from captum_tfa.audit.audit import audit
+    from captum_tfa.auditing import Audit
+    from captum_tfa.auditing.audit import audit
     from captum_tfa.index import GradientIndex, TrakScore
     from captum_tfa.influence import (
         ProjectedInfluence,
@@ -105,7 +105,7 @@ _FOLDERS = (
     "influence",
     "report",
     "metrics",
-    "audit",
+    "auditing",
 )
 
 

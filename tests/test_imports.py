@@ -20,7 +20,7 @@ FROM_BELOW = (
     "influence",
     "metrics",
     "report",
-    "audit",
+    "auditing",
     "cli",
 )
 

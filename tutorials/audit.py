@@ -25,7 +25,7 @@ import matplotlib.pyplot as plt
 import torch
 from safetensors.torch import load_file
 
-from captum_tfa.audit.clusters import needed
+from captum_tfa.auditing.clusters import needed
 from captum_tfa.demo import SmallCNN, make_shapes, train_classifier
 from captum_tfa.metrics.shortcuts import corner_square
 from common.asked_audits import Searched, against_the_answer, against_the_right_class

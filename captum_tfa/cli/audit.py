@@ -12,11 +12,11 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from captum_tfa.audit.audit import audit
-from captum_tfa.audit.labels import labels_of
-from captum_tfa.audit.result import Audit
-from captum_tfa.audit.retrain_check import Treated, retrain_check
-from captum_tfa.audit.writing import write_whole
+from captum_tfa.auditing.audit import audit
+from captum_tfa.auditing.labels import labels_of
+from captum_tfa.auditing.result import Audit
+from captum_tfa.auditing.retrain_check import Treated, retrain_check
+from captum_tfa.auditing.writing import write_whole
 from captum_tfa.cli import data, models, scores
 from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
 from captum_tfa.cli.explain import another, score_of, show, tried, workers

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from captum_tfa import GradDotScore, InfluenceScore, ScoreInfluence
-from captum_tfa.audit.mistakes import answers_of
-from captum_tfa.audit.suspected_labels import SHOWN, Tally, suspicion_of
+from captum_tfa.auditing.mistakes import answers_of
+from captum_tfa.auditing.suspected_labels import SHOWN, Tally, suspicion_of
 from captum_tfa.curvature import fit_curvature
 from captum_tfa.demo import SmallCNN, make_shapes, train_classifier
 from captum_tfa.metrics import mislabel_detection

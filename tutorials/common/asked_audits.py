@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torchvision.transforms import ConvertImageDtype
 
 from captum_tfa import ScoreInfluence
-from captum_tfa.audit import Evidence, Regions, audit, find_regions
-from captum_tfa.audit.control import chance_control
+from captum_tfa.auditing import Evidence, Regions, audit, find_regions
+from captum_tfa.auditing.control import chance_control
 from captum_tfa.demo import Pictures, predict
 from captum_tfa.metrics.masking import mean_colour
 from captum_tfa.scores import Score
