@@ -97,5 +97,7 @@ def _draw(file: Path, *curves: tuple[tuple[int, ...], list[float]]) -> None:
         axis.loglog(sizes, times, marker="o")
         axis.loglog(sizes, [times[0] * size / sizes[0] for size in sizes], color="grey", lw=0.7)
         axis.set(title=title, xlabel="images", ylabel="processor seconds")
+        axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+        axis.minorticks_off()
     figure.tight_layout()
     figure.savefig(file, dpi=110)
