@@ -258,6 +258,11 @@ def audit(
     )
 
 
+def curvature_file(folder: str | os.PathLike[str]) -> Path:
+    """Where an audit that keeps its results in a folder keeps its curvature, if it fits one."""
+    return Path(folder).expanduser() / "curvature" / "fit.safetensors"
+
+
 def _index_words(index: GradientIndex) -> str:
     return f"{index.dimension} numbers an example, seed {index.settings.seed}"
 
@@ -272,7 +277,7 @@ def _fitted(
     show_progress: bool,
 ) -> Score:
     """The cosine with curvature; the curvature is kept in the folder, or comes from there."""
-    file = None if folder is None else Path(folder).expanduser() / "curvature" / "fit.safetensors"
+    file = None if folder is None else curvature_file(folder)
     if file is not None and file.is_file():
         return InfluenceScore(model, load_curvature(file, model), "cos", loss_fn, output_fn)
     made = arguments.with_curvature(

@@ -105,6 +105,7 @@ def _cluster(pictures: Pictures, audit: Audit, number: int, cluster: Cluster) ->
         "lift": cluster.lift,
         "at_one_place": cluster.at_one_place,
         "p": cluster.p,
+        "lacks": _lacks(cluster, audit),
         "mean_map": pictures.heat(cluster.mean_map),
         "mean_image": pictures.mean_image(cluster.members),
         "mean_patch": pictures.whole(cluster.mean_patch),
@@ -122,6 +123,18 @@ def _cluster(pictures: Pictures, audit: Audit, number: int, cluster: Cluster) ->
             if pictures.room()
         ],
     }
+
+
+def _lacks(cluster: Cluster, audit: Audit) -> str:
+    """Which of the two conditions to stand out it fails, in words; empty if none."""
+    assert audit.control is not None, "clusters come with a control"
+    failed = []
+    if cluster.strength <= audit.control.needed:
+        failed.append("its strength is not more than is needed")
+    if cluster.lift < audit.control.needed_lift:
+        least = f"{audit.control.needed_lift:.3g} times as often as by chance"
+        failed.append(f"it comes up less than {least}")
+    return "; ".join(failed)
 
 
 def _around(cluster: Cluster, place: int | None) -> tuple[float, float, float, float]:

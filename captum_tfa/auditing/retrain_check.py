@@ -94,12 +94,17 @@ class Treated:
             "hurt": "it did harm",
             "cannot be told": "it cannot be told whether it helped",
         }[self.verdict]
+        mended = (
+            ""  # no mistake was explained
+            if math.isnan(self.mended.mean)
+            else f" The share of the explained mistakes that are mended differs by "
+            f"{100 * self.mended.mean:+.1f} points."
+        )
         return (
             f"{what} {self.images} suspects the model is right on {treated:.1%} of the test "
             f"images, and on {control:.1%} with as many random ones treated alike "
             f"({100 * self.accuracy.mean:+.1f} points, {ends}; {len(self.random)} "
-            f"training{'s' if len(self.random) > 1 else ''} each): {verdict}. Of the explained "
-            f"mistakes {100 * self.mended.mean:+.0f} % more are mended than by chance."
+            f"training{'s' if len(self.random) > 1 else ''} each): {verdict}.{mended}"
         )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset
 
-from captum_tfa.auditing.audit import audit
+from captum_tfa.auditing.audit import audit, curvature_file
 from captum_tfa.auditing.labels import labels_of
 from captum_tfa.auditing.result import Audit
 from captum_tfa.auditing.retrain_check import Treated, retrain_check
@@ -68,7 +68,8 @@ def run(options: argparse.Namespace) -> None:
         with as_user_error(OSError), own_errors():
             index = GradientIndex.open(options.index, training_set)
     others = [another(options, file, len(classes), device) for file in options.ensemble or ()]
-    score = score_of(options, asked, model, others, training_set, loss_fn)
+    kept = curvature_file(out / PROGRESS / "audit")
+    score = score_of(options, asked, model, others, training_set, loss_fn, kept)
     found = _done(
         lambda: audit(
             model,

@@ -119,8 +119,19 @@ def score_of(
     others: Sequence[nn.Module],
     training_set: Dataset[Any],
     loss_fn: nn.Module | None,
+    kept: Path | None = None,
 ) -> Score | str:
     """The score that is asked for; one with a curvature from a file, which is written if need be.
+
+    Args:
+        options: Those of the command.
+        asked: The name of the score.
+        model: What is explained.
+        others: Models of other trainings, over which the score is the mean.
+        training_set: The training images.
+        loss_fn: The model's loss; None for cross-entropy.
+        kept: Where the command itself keeps a curvature, if it does: one that lies there is used,
+            so no fit is announced.
 
     Raises:
         UserError: The options do not fit together, or the file is of another model or data.
@@ -129,7 +140,7 @@ def score_of(
         return scores.mean_over(asked, options, [model, *others], training_set, loss_fn)
     if asked in scores.NEEDING_MORE and options.curvature is None:
         return scores.made(asked, options, model, training_set, loss_fn)
-    if asked == WITH_CURVATURE and not _fitted_before(options):
+    if asked == WITH_CURVATURE and not _fitted_before(options, kept):
         count = min(len(training_set), FITTED_TO)  # type: ignore[arg-type]
         say(f"curvature is fitted to {count} of them first; --score grad-cos does without")
     if options.curvature is None:
@@ -148,9 +159,10 @@ def score_of(
         return found
 
 
-def _fitted_before(options: argparse.Namespace) -> bool:
-    """Whether the curvature lies in a file."""
-    return options.curvature is not None and Path(options.curvature).expanduser().exists()
+def _fitted_before(options: argparse.Namespace, kept: Path | None) -> bool:
+    """Whether the curvature lies in a file: the one that is named, or else the kept one."""
+    file = kept if options.curvature is None else Path(options.curvature).expanduser()
+    return file is not None and file.exists()
 
 
 def prepared(preprocess: models.Preprocess, picture: Any) -> torch.Tensor:

@@ -68,13 +68,46 @@ def test_where_nothing_stands_out_no_story_is_told(audit: Audit) -> None:
         8, [3, 4], [-0.4, -0.5], [[6.0, 6.0]] * 2, (5, 5, 3, 3), stands_out=False
     )
     page = render(replace(audit, evidence=evidence, regions=regions))
-    assert "Nothing stands out. The regions below are no stronger than what chance gives" in page
+    assert "Nothing stands out. Beside each region below it is said what it lacks" in page
     assert "stands out</span>" not in page
     assert page.count('class="by-chance"') == 3
     assert "3, needed to stand out" in page
     loud = render(striking(audit))
     assert "Region 1: behind 100 % of the mistakes" in loud
     assert "Nothing stands out" not in loud
+
+
+WEAK = "its strength is not more than is needed"
+RARE = "it comes up less than 10 times as often as by chance"
+
+
+@pytest.mark.parametrize(
+    ("strength", "lift", "lacks"),
+    [(9.0, 4.0, RARE), (3.0, 10.0, WEAK), (1.0, 4.0, f"{WEAK}; {RARE}")],
+)
+def test_each_cluster_says_which_condition_it_fails(
+    audit: Audit, strength: float, lift: float, lacks: str
+) -> None:
+    evidence, regions = regions_of(
+        8, [3, 4], [-0.4, -0.5], [[6.0, 6.0]] * 2, (5, 5, 3, 3), stands_out=False
+    )
+    cluster = replace(regions.clusters[0], strength=strength, lift=lift)
+    regions = replace(regions, clusters=(cluster,))
+    page = render(replace(audit, evidence=evidence, regions=regions))
+    assert f'<span class="quiet">does not stand out: {lacks}</span>' in page
+    assert "1 cluster that does not stand out</summary>" in page
+    assert "stronger than" not in page
+
+
+def test_where_no_map_says_anything_no_region_is_announced(audit: Audit) -> None:
+    evidence, regions = regions_of(
+        8, [3, 4], [-0.4, -0.5], [[6.0, 6.0]] * 2, (5, 5, 3, 3), stands_out=False
+    )
+    groups = torch.full_like(regions.groups, -1)
+    page = render(
+        replace(audit, evidence=evidence, regions=replace(regions, clusters=(), groups=groups))
+    )
+    assert '<p class="note">Nothing stands out.</p>' in page
 
 
 def test_the_headline_is_the_finding_and_its_numbers_follow(audit: Audit) -> None:

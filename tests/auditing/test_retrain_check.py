@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,17 @@ def test_a_model_that_needs_the_suspects_gone_is_helped(audit: Audit) -> None:
     assert found.mended.mean == pytest.approx(1 - len(touched) / 9)
     assert found.accuracy.mean == pytest.approx((3 - len(touched) / 3) / 15)
     assert found.others.mean == 0
+    told = f"that are mended differs by {100 * found.mended.mean:+.1f} points."
+    assert str(found).endswith(told)
+
+
+def test_without_an_explained_mistake_nothing_is_said_of_what_was_mended(audit: Audit) -> None:
+    unexplained = replace(audit, mistakes=())
+    (found,) = retrain_check(
+        unexplained, MODEL, TRAIN, TESTS, lambda *_: Says(said()[0]), treatments=["without"]
+    )
+    assert math.isnan(found.mended.mean)
+    assert str(found).endswith("it cannot be told whether it helped.")
 
 
 def test_covered_regions_are_those_of_the_table_and_the_control_has_them_too(audit: Audit) -> None:

@@ -116,6 +116,26 @@ def test_as_a_process_of_its_own_that_goes_on(wrong_home: Home) -> None:
     assert again.stdout == first.stdout
 
 
+def test_a_fit_of_the_curvature_is_told_only_where_there_is_one(
+    wrong_home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = "curvature is fitted to 8 of them first"
+    assert main(arguments(wrong_home, score=None)) == 0
+    assert fitted in capsys.readouterr().out
+    with monkeypatch.context() as patched:
+        patched.setattr("captum_tfa.report.arguments.with_curvature", nobody_fits)
+        assert main(arguments(wrong_home, score=None)) == 0
+    assert "is fitted" not in capsys.readouterr().out
+    # A stop before the fit was done keeps no curvature, whatever else was kept.
+    Path("found", "progress", "audit", "curvature", "fit.safetensors").unlink()
+    assert main(arguments(wrong_home, score=None)) == 0
+    assert fitted in capsys.readouterr().out
+
+
+def nobody_fits(*_: object, **__: object) -> None:
+    raise AssertionError("the curvature that was kept is used")
+
+
 def test_a_table_of_test_pictures_and_all_mistakes(
     wrong_home: Home, capsys: pytest.CaptureFixture[str]
 ) -> None:
