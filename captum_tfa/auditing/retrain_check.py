@@ -141,7 +141,8 @@ def retrain_check(
             colour. Suspects without a region cannot be covered; if there is none with, "covered" is
             left out.
         seeds: Trainings of each kind, at least 1; one alone tells nothing. Default 3.
-        folder: Where results are kept as they come. None (default) keeps nothing.
+        folder: Where results are kept as they come: new, empty, or of a check of the same suspects,
+            data and name of ``train``. None (default) keeps nothing.
         output_fn: As for `audit`.
         batch_size: Test images at once.
         show_progress: Show a progress bar over the trainings.
@@ -150,8 +151,8 @@ def retrain_check(
         What each treatment did.
 
     Raises:
-        ValueError: There is no suspect, a number out of its range, or ``train`` gives back a model
-            in training mode.
+        ValueError: There is no suspect, a number out of its range, ``train`` gives back a model
+            in training mode, or the folder is of another check.
     """
     _check(audit, top, treatments, seeds)
     chosen = _chosen(audit.suspects, top)
@@ -171,6 +172,7 @@ def retrain_check(
             "suspects": [[each.index, str(each.region)] for each in chosen],
             "train": IndexedData(train_dataset, 1, 0).sample(len(labels)),
             "test": IndexedData(test_dataset, 1, 0).sample(len(before)),
+            "trained by": getattr(train, "__qualname__", type(train).__qualname__),
         },
     )
     todo: list[tuple[Treatment, list[Suspect]]] = [

@@ -181,6 +181,12 @@ def test_trainings_that_are_done_are_not_done_again(audit: Audit, tmp_path: Path
     assert [str(each) for each in check()] == [str(each) for each in first]
     assert count == 9
 
+    def another(dataset: Dataset[Any], seed: int) -> nn.Module:
+        return train(dataset, seed)
+
+    with pytest.raises(ValueError, match="trained by"):
+        retrain_check(audit, MODEL, TRAIN, TESTS, another, seeds=2, folder=tmp_path / "r")
+
 
 def test_students_interval_is_that_of_a_table() -> None:
     values = torch.tensor([1.0, 2.0, 6.0])
