@@ -202,6 +202,14 @@ def test_an_unfinished_index_is_refused(tmp_path: Path) -> None:
         Lists(index)
 
 
+def test_an_index_that_is_being_built_again_is_refused(tmp_path: Path) -> None:
+    index = index_of_clusters(tmp_path, COUNT)
+    lists, (vectors, of) = Lists(index), question(GradCosScore, index)
+    (tmp_path / "000001.json").unlink()
+    with pytest.raises(ValueError, match="shard 1 is missing or not finished"):
+        lists.best(vectors, of, COUNT, True)
+
+
 def test_without_faiss_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     index = index_of_clusters(tmp_path, COUNT)
     monkeypatch.setitem(sys.modules, "faiss", None)
