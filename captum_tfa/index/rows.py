@@ -40,8 +40,15 @@ class Rows:
 
     def part(self, places: Tensor | slice) -> Rows:
         """Some of them: by their places ``[m]``, counted from the first, or a slice of them."""
-        stored, norms, losses = self.stored[places], self.norms[places], self.losses[places]
-        start = self.start + places.start if isinstance(places, slice) else self.start
+        if isinstance(places, slice):
+            start = self.start + places.start
+            stored, norms, losses = self.stored[places], self.norms[places], self.losses[places]
+        else:
+            start = self.start
+            # Of long rows ten times as fast as stored[places].
+            stored, norms, losses = (
+                column.index_select(0, places) for column in (self.stored, self.norms, self.losses)
+            )
         return Rows(start, stored, norms, losses, self.scale, self.longest)
 
     def directions(self, device: torch.device) -> Iterator[Tensor]:

@@ -5,15 +5,11 @@ It takes a pass over the index and is kept beside it for the next time.
 
 from __future__ import annotations
 
-import uuid
-from pathlib import Path
-
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from captum_tfa.index.gradient_index import GradientIndex
+from captum_tfa.index.kept import read_kept, write_kept
 
 _FILE = "second_moment.safetensors"
 
@@ -29,9 +25,9 @@ def second_moment(index: GradientIndex) -> Tensor:
     """
     identity = f"{index.settings.count} {index.settings.sample} {index.settings.model}"
     file = index.folder / _FILE
-    kept = _read(file, identity)
+    kept = read_kept(file, identity)
     if kept is not None:
-        return kept
+        return kept["moment"]
     total = torch.zeros(index.dimension, index.dimension, dtype=torch.float64)
     for rows in index.chunks():
         for part in rows.projections(torch.device("cpu")):
@@ -39,7 +35,7 @@ def second_moment(index: GradientIndex) -> Tensor:
             part = part if index.settings.precision == "float16" else part.double()
             total += part.T @ part
     total /= len(index)
-    _write(file, total, identity)
+    write_kept(file, {"moment": total}, identity)
     return total
 
 
@@ -72,23 +68,3 @@ class Preconditioner:
     def solve(self, vectors: Tensor) -> Tensor:
         """``(ΦᵀΦ/N + λ)⁻¹ u`` of rows ``[M, D]``, in float64."""
         return torch.cholesky_solve(vectors.double().T, self._factor).T
-
-
-def _read(file: Path, identity: str) -> Tensor | None:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            if (opened.metadata() or {}).get("of") != identity:
-                return None
-            found: Tensor = opened.get_tensor("moment")
-            return found
-    except (FileNotFoundError, SafetensorError, OSError):
-        return None
-
-
-def _write(file: Path, moment: Tensor, identity: str) -> None:
-    new = file.with_name(f".{file.name}.{uuid.uuid4().hex[:12]}.new")
-    try:
-        save_file({"moment": moment}, new, metadata={"of": identity})
-        new.replace(file)
-    except (OSError, SafetensorError):  # a folder that is for reading only: it is computed again
-        new.unlink(missing_ok=True)

@@ -15,9 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from captum_tfa.gradients import StoredGradients
 from captum_tfa.index import GradientIndex
 from captum_tfa.index.best import best
-from captum_tfa.index.search import scoring
+from captum_tfa.index.lists import Lists
+from captum_tfa.index.search import Best, scoring
 from captum_tfa.index.second_moment import Preconditioner, second_moment
 from captum_tfa.scores import GradDotScore, InfluenceScore, Score
 
@@ -31,10 +33,11 @@ class Candidates:
     Args:
         score: of the index's model, loss and parameters, no sum.
         index: the finished index.
+        lists: of that index, for an approximate search; without them all of it is searched.
     """
 
-    def __init__(self, score: Score, index: GradientIndex) -> None:
-        self.score, self.index = score, index
+    def __init__(self, score: Score, index: GradientIndex, lists: Lists | None = None) -> None:
+        self.score, self.index, self.lists = score, index, lists
         self._preconditioner: Preconditioner | None = None
 
     def find(self, inputs: Any, target: Any, count: int, proponents: bool) -> Tensor:
@@ -49,12 +52,23 @@ class Candidates:
         tests = self.score.test_gradients(inputs, target)
 
         def among(vectors: Tensor) -> Tensor:
-            return best(self.index, vectors, scoring(self.score, tests), count, proponents).indices
+            return self._best(vectors, tests, count, proponents).indices
 
         found = among(self.index.project(tests))
         if type(self.score) is not InfluenceScore or count >= len(self.index):
             return found
         return in_turn(among(self._in_projected_space(self.score, inputs, target)), found)
+
+    def by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
+        """The ``k`` best by the stored projections, with these estimates."""
+        tests = self.score.test_gradients(inputs, target)
+        return self._best(self.index.project(tests), tests, k, proponents)
+
+    def _best(self, vectors: Tensor, tests: StoredGradients, k: int, proponents: bool) -> Best:
+        of = scoring(self.score, tests)
+        if self.lists is None:
+            return best(self.index, vectors, of, k, proponents)
+        return self.lists.best(vectors, of, k, proponents)
 
     def _in_projected_space(self, score: Score, inputs: Any, target: Any) -> Tensor:
         """``(ΦᵀΦ/N + λ)⁻¹ φ(g_test)``, ``[Q, D]``."""

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from captum_tfa.index import GradientIndex, TrakScore
-from captum_tfa.index.best import best
-from captum_tfa.index.search import Best, best_of, estimates, scoring, self_influence
+from captum_tfa.index.lists import Lists
+from captum_tfa.index.search import Best, best_of, estimates, self_influence
 from captum_tfa.influence.candidates import Candidates
 from captum_tfa.scores import Score, SumOfScores
 
@@ -22,13 +22,18 @@ class FromIndex:
         score: a score of the index's model, loss and parameters, or a sum of such scores.
         indices: the index, or for a sum one for each of its parts.
         batch_size: training examples at once when they are scored again.
+        approximate: whether a few lists are searched instead of the whole index.
 
     Raises:
         TypeError: something else than an index, or a `TrakScore`.
-        ValueError: indices of another number than parts, or of several data sets.
+        ValueError: indices of another number than parts, or of several data sets; an approximate
+            search for a sum.
+        ImportError: faiss, with which lists are found, is not installed.
     """
 
-    def __init__(self, score: Score, indices: Sequence[Any], batch_size: int) -> None:
+    def __init__(
+        self, score: Score, indices: Sequence[Any], batch_size: int, approximate: bool = False
+    ) -> None:
         for index in indices:
             if not isinstance(index, GradientIndex):
                 raise TypeError(
@@ -46,7 +51,13 @@ class FromIndex:
         self.data = next((each.data for each in self.indices if each.data is not None), None)
         self._of_each(_checked)
         summed = isinstance(score, SumOfScores)
-        self._finder = None if summed else Candidates(score, self.indices[0])
+        if summed and approximate:
+            raise ValueError(
+                f"A {type(score).__name__} is a sum over several indices, and what is best in the "
+                "sum need not be in the lists that are best in one of them; leave approximate out."
+            )
+        lists = Lists(self.indices[0]) if approximate else None
+        self._finder = None if summed else Candidates(score, self.indices[0], lists)
 
     def scores(self, inputs: Any, target: Any) -> Iterator[Tensor]:
         """Estimated scores of every training example, ``[Q, n]``, in their order."""
@@ -82,10 +93,9 @@ class FromIndex:
         return candidates.gather(1, order), scores.gather(1, order)
 
     def _by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
-        if isinstance(self.score, SumOfScores):
+        if self._finder is None:
             return best_of(self.scores(inputs, target), k, proponents)
-        index, tests = self.indices[0], self.score.test_gradients(inputs, target)
-        return best(index, index.project(tests), scoring(self.score, tests), k, proponents)
+        return self._finder.by_estimate(inputs, target, k, proponents)
 
     def _candidates(self, inputs: Any, target: Any, count: int, proponents: bool) -> Tensor:
         """The numbers of the examples that are scored exactly, ``[Q, count]``."""

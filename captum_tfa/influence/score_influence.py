@@ -48,11 +48,19 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         rerank: with an index, how many of the best by its estimates are scored exactly when the
             best ``k`` are asked for, at least 0. With 0, or if the index was opened without its
             data set, scores are estimates.
+        approximate: with an index, search for the best ``k`` in an eighth of it, in the lists of
+            similar gradients that promise most. They are found with faiss (``pip install
+            "captum_tfa[faiss]"``) by the first who asks for them, and kept in the index's folder.
+            Re-ranking and scores stay as they are: what may change is which examples are
+            candidates. `recall` tells how many of the best are found.
 
     Raises:
-        TypeError: ``score`` or ``train_dataset`` is of the wrong kind.
-        ValueError: a loader that shuffles or drops examples, a ``batch_size`` below 1, or an index
-            of another model, loss or choice of parameters.
+        TypeError: ``score``, ``train_dataset`` or ``approximate`` is of the wrong kind.
+        ValueError: a loader that shuffles or drops examples, a ``batch_size`` below 1, an index
+            of another model, loss or choice of parameters, or an approximate search without an
+            index or for a sum of scores.
+        ImportError: lists for an approximate search are still to be found, and faiss is not
+            installed.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         num_workers: int = 0,
         show_progress: bool = False,
         rerank: int = 200,
+        approximate: bool = False,
     ) -> None:
         if not isinstance(score, Score):
             raise TypeError(
@@ -71,6 +80,10 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
             )
         if isinstance(rerank, bool) or not hasattr(rerank, "__index__") or rerank < 0:
             raise ValueError(f"rerank is {rerank!r}; it must be a whole number of at least 0.")
+        if not isinstance(approximate, bool):
+            raise TypeError(
+                f"approximate is a {type(approximate).__name__}; it must be True or False."
+            )
         self.score, self.model = score, score.model
         self.train_dataset = train_dataset
         self.show_progress, self.rerank = show_progress, operator.index(rerank)
@@ -78,10 +91,15 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         if isinstance(train_dataset, GradientIndex):
             train_dataset = [train_dataset]
         if isinstance(train_dataset, list | tuple) and _are_indices(train_dataset):
-            self._index = FromIndex(score, train_dataset, batch_size)
+            self._index = FromIndex(score, train_dataset, batch_size, approximate)
             if self._index.data is not None:
                 self._loader = self._index.data.loader
         else:
+            if approximate:
+                raise ValueError(
+                    "An approximate search needs an index: give GradientIndex.build(score, "
+                    "train_dataset, folder) in the place of the data set, or leave approximate out."
+                )
             self._loader = in_order(train_dataset, batch_size, num_workers)
 
     @log_usage()  # type: ignore[untyped-decorator]

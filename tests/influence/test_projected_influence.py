@@ -20,7 +20,7 @@ from captum_tfa import (
     ProjectedInfluence,
 )
 from captum_tfa.curvature import fit_curvature
-from captum_tfa.index import second_moment
+from captum_tfa.index import kept, second_moment
 from tests.influence.projected_slowly import (
     COUNT,
     DATA,
@@ -132,7 +132,7 @@ def test_the_second_moment_needs_no_folder_that_can_be_written_to(
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(second_moment, "save_file", refuse)
+    monkeypatch.setattr(kept, "save_file", refuse)
     assert torch.equal(second_moment.second_moment(index), expected)
 
 
