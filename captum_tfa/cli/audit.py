@@ -18,11 +18,10 @@ from captum_tfa.auditing.result import Audit
 from captum_tfa.auditing.retrain_check import Treated, retrain_check
 from captum_tfa.auditing.writing import write_whole
 from captum_tfa.cli import data, models, scores
-from captum_tfa.cli.errors import UserError, as_user_error, one_line, own_errors
-from captum_tfa.cli.explain import another, score_of, show, tried, workers
-from captum_tfa.cli.model_libraries import check_class_order
+from captum_tfa.cli.errors import UserError, as_user_error, own_errors
+from captum_tfa.cli.explain import show
+from captum_tfa.cli.opened import loss_of, opened, score_of, workers
 from captum_tfa.cli.output import say
-from captum_tfa.index import GradientIndex
 from captum_tfa.report.arguments import DEFAULT_SCORE
 from captum_tfa.report.saving import REPORT
 from captum_tfa.scores import Score
@@ -49,27 +48,13 @@ def run(options: argparse.Namespace) -> None:
     root = data.training_root(options.data)
     classes = data.find_classes(root)
     tests = test_root(options.data, options.test, root)
-    model, preprocess = models.build(options.model, len(classes))
-    models.weights_into(model, options.model, options.weights)
-    check_class_order(model, classes)
-    model.to(device).eval()
-    training_set = data.open_folder(root, classes, preprocess)
-    test_set = data.open_folder(tests, classes, preprocess)
-    one_logit = models.check_runs(model, training_set[0][0], len(classes))
-    say(
-        f"{len(training_set)} training images of {len(classes)} classes in {root}: "
-        f"{data.listed(classes)}\n{len(test_set)} test images in {tests}\n"
-        f"images are prepared by {one_line(repr(preprocess))}\n"
-        f"the model is right on {tried(model, training_set)}"
-    )
-    loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
-    index = None
-    if options.index is not None:
-        with as_user_error(OSError), own_errors():
-            index = GradientIndex.open(options.index, training_set)
-    others = [another(options, file, len(classes), device) for file in options.ensemble or ()]
-    kept = curvature_file(out / PROGRESS / "audit")
-    score = score_of(options, asked, model, others, training_set, loss_fn, kept)
+    given = opened(options, device, root, classes)
+    model, training_set = given.model, given.training_set
+    test_set = data.open_folder(tests, classes, given.preprocess)
+    loss_fn = loss_of(models.check_runs(model, training_set[0][0], len(classes)))
+    say(given.words(f"{len(test_set)} test images in {tests}\n"))
+    index = given.index(options)
+    score = score_of(options, asked, given, loss_fn, curvature_file(out / PROGRESS / "audit"))
     found = _done(
         lambda: audit(
             model,

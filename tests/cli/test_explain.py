@@ -15,7 +15,7 @@ import torchvision
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from captum_tfa.cli import explain
+from captum_tfa.cli import explain, opened
 from captum_tfa.cli.main import main
 from captum_tfa.report import arguments
 from captum_tfa.report.methods import DEFAULT, METHODS
@@ -220,7 +220,7 @@ def test_loading_processes_hand_on_which_file_is_broken(
     home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explain, "workers", lambda device, data: 1)
-    monkeypatch.setattr(explain, "_TRIED", 1)
+    monkeypatch.setattr(opened, "_TRIED", 1)
     (home.folder / "pets" / "train" / "dog" / "broken.jpg").write_text("not a picture")
     line = refused(home, capsys, "broken.jpg is not an image")
     assert "Caught" not in line
