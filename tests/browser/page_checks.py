@@ -5,6 +5,8 @@ Written out by ourselves: the rules of WCAG 2.1 AA that a machine can check on o
 
 from __future__ import annotations
 
+import json
+
 from tests.browser.chromium import Chromium
 
 NEED_A_NAME = {
@@ -125,3 +127,46 @@ def named_otherwise_than_seen(browser: Chromium) -> list[str]:
         .map(([name, seen]) => `${name}: ${seen}`)"""
     )
     return found
+
+
+def choose(page: Chromium, name: str, value: str) -> None:
+    """Sets a control of the page as its user does: the value, then the events."""
+    page.run(
+        f"""(() => {{ const it = document.querySelector({json.dumps(name)});
+        if (it.type === "radio") it.checked = true; else it.value = {json.dumps(value)};
+        it.dispatchEvent(new Event("input", {{ bubbles: true }}));
+        it.dispatchEvent(new Event("change", {{ bubbles: true }})); }})()"""
+    )
+
+
+def a_strange_script_ran(page: Chromium) -> bool:
+    """Whether a script that is put into the page runs; a page of ours complains instead."""
+    page.run(
+        """(() => { const script = document.createElement("script");
+        script.textContent = "window.ran = true"; document.body.append(script);
+        document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.ran = true'>");
+        })()"""
+    )
+    page.run("new Promise(done => setTimeout(done, 100))")
+    refused = any("Content Security Policy" in complaint for complaint in page.complaints())
+    return not refused or page.run("window.ran") is not None
+
+
+def said_by_copying(page: Chromium, key: str) -> str:
+    """What a button to copy says once it is pressed."""
+    button = f"document.querySelector('[data-copy=\"{key}\"]')"
+    page.run(f"{button}.click()")
+    said: str = page.run(
+        f"""new Promise(done => {{ const look = () => {button}.textContent === "Copy"
+        ? setTimeout(look, 10) : done({button}.textContent); look(); }})"""
+    )
+    return said
+
+
+def places_of_focus(page: Chromium, count: int) -> list[int]:
+    """Where in the document the focus goes, one key of the tabulator after the other."""
+    tops = []
+    for _ in range(count):
+        page.key("Tab", 9)
+        tops.append(page.run("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    return tops

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from captum_tfa.report.methods import METHODS
 from captum_tfa.report.page import in_notebook, render
 from tests.browser import chromium, page_checks
 from tests.browser.chromium import Chromium
+from tests.browser.page_checks import choose
 from tests.report.tiny import explanation, training_example
 
 EVIL = "<script>document.title='run'</script>"
@@ -71,16 +71,6 @@ def page(browser: Chromium, file: Path) -> Chromium:
     browser.see(1300, 900)
     browser.open(file)
     return browser
-
-
-def choose(page: Chromium, name: str, value: str) -> None:
-    """Sets a control of the page as its user does: the value, then the events."""
-    page.run(
-        f"""(() => {{ const it = document.querySelector({json.dumps(name)});
-        if (it.type === "radio") it.checked = true; else it.value = {json.dumps(value)};
-        it.dispatchEvent(new Event("input", {{ bubbles: true }}));
-        it.dispatchEvent(new Event("change", {{ bubbles: true }})); }})()"""
-    )
 
 
 def shown(page: Chromium) -> list[str]:
@@ -143,15 +133,7 @@ def test_what_a_user_gives_is_shown_and_not_run(page: Chromium) -> None:
 
 
 def test_no_script_but_the_pages_own_can_run(page: Chromium) -> None:
-    page.run(
-        """(() => { const script = document.createElement("script");
-        script.textContent = "window.ran = true"; document.body.append(script);
-        document.body.insertAdjacentHTML("beforeend", "<img src=x onerror='window.ran = true'>");
-        })()"""
-    )
-    page.run("new Promise(done => setTimeout(done, 100))")
-    assert page.run("window.ran") is None
-    assert any("Content Security Policy" in complaint for complaint in page.complaints())
+    assert not page_checks.a_strange_script_ran(page)
 
 
 def test_opacity_of_all_and_of_one(page: Chromium) -> None:
@@ -273,13 +255,7 @@ def test_a_closer_look(page: Chromium) -> None:
 
 
 def test_copying_says_what_it_did(page: Chromium) -> None:
-    button = "document.querySelector('[data-copy=\"o1-file\"]')"
-    page.run(f"{button}.click()")
-    said = page.run(
-        f"""new Promise(done => {{ const look = () => {button}.textContent === "Copy"
-        ? setTimeout(look, 10) : done({button}.textContent); look(); }})"""
-    )
-    assert said in ("Copied", "Selected")
+    assert page_checks.said_by_copying(page, "o1-file") in ("Copied", "Selected")
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -300,10 +276,7 @@ def test_names_identities_headings(page: Chromium) -> None:
 def test_focus_goes_down_the_page(page: Chromium) -> None:
     page.key("Tab", 9)
     assert page.run("document.activeElement.textContent") == "Skip to the training images"
-    tops = []
-    for _ in range(12):
-        page.key("Tab", 9)
-        tops.append(page.run("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+    tops = page_checks.places_of_focus(page, 12)
     assert tops == sorted(tops)
     assert len(set(tops)) == len(tops)
 
