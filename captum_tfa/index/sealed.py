@@ -24,6 +24,12 @@ def write_sealed(path: Path, content: dict[str, Any]) -> None:
         raise
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what a writer of this file left beside it when it was killed; none may write now."""
+    for left in path.parent.glob(f".{path.name}.*.new"):
+        left.unlink(missing_ok=True)
+
+
 def read_sealed(path: Path) -> dict[str, Any]:
     """What `write_sealed` wrote.
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captum_tfa.index.locks import held_file
-from captum_tfa.index.sealed import read_sealed, write_sealed
+from captum_tfa.index.sealed import read_sealed, remove_leftovers, write_sealed
 from captum_tfa.index.settings import Settings
 
 #: Beside each projection: the gradient's norm and the loss.
@@ -114,8 +114,8 @@ def growing(files: ShardFiles, batch_size: int) -> Iterator[GrowingShard]:
     # Whole batches only: a batch that is computed again must be the same batch.
     done = files.rows_there() // batch_size * batch_size if files.rows_there() else 0
     with held_file(parts[0]) as projections, held_file(parts[1]) as norms:
-        shard = GrowingShard(files, min(done, len(files.rows)), projections, norms)
-        yield shard
+        remove_leftovers(files.seal)
+        yield GrowingShard(files, min(done, len(files.rows)), projections, norms)
 
 
 class GrowingShard:
