@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import torch
@@ -18,16 +17,10 @@ _SEEDS = 2**63
 
 def check_numbers(max_mistakes: int | None, controls: int, seed: int) -> None:
     """Raises ValueError for the first of the audit's own numbers outside its range."""
-    for name, value in (("max_mistakes", max_mistakes), ("controls", controls)):
-        if name == "max_mistakes" and value is None:
-            continue
-        number = _whole(value)
-        if number is None or number < 1:
-            more = ", or None for all mistakes" if name == "max_mistakes" else ""
-            raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1{more}")
-    number = _whole(seed)
-    if number is None or not 0 <= number < _SEEDS:
-        raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {_SEEDS - 1}")
+    if max_mistakes is not None:
+        arguments.check_whole("max_mistakes", max_mistakes, 1, ", or None for all mistakes")
+    arguments.check_whole("controls", controls, 1)
+    arguments.check_seed(seed, _SEEDS)
 
 
 def check_method(method: Any) -> None:
@@ -87,10 +80,3 @@ def refuse_other_score(
             f"the folder belongs to an audit with another score: training image {index} has "
             f"{then:.4g} there and {now:.4g} now. Name another folder, or take the same score"
         )
-
-
-def _whole(value: Any) -> int | None:
-    try:
-        return None if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        return None

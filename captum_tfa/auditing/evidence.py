@@ -81,5 +81,9 @@ class Evidence:
     @property
     def responsible(self) -> Tensor:
         """What makes each score what it is: the part of a map with its score's sign, at least 0."""
-        sign = self.scores.sign().to(self.maps.dtype)
-        return (self.maps * sign[:, None, None]).clamp(min=0)
+        return self.responsible_of(slice(None))
+
+    def responsible_of(self, pairs: int | slice) -> Tensor:
+        """The same of one pair, ``[H, W]``, or of some, ``[m, H, W]``."""
+        sign = self.scores[pairs].sign().to(self.maps.dtype)
+        return (self.maps[pairs] * sign[..., None, None]).clamp(min=0)

@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor
 
 from captum_tfa.auditing.collecting import shrunk
-from captum_tfa.auditing.evidence import Evidence
 from captum_tfa.auditing.result import Audit
 from captum_tfa.report import embedding
 from captum_tfa.report.heat import HEAT_COLOURS, common_top, relative_mean
@@ -41,7 +40,8 @@ class Pictures:
                 self._of.setdefault(index, audit.evidence.images[row])
             step = max(1, len(audit.evidence) // _MOST_HEATS)
             some = [
-                _responsible(audit.evidence, row) for row in range(0, len(audit.evidence), step)
+                audit.evidence.responsible_of(row).double()
+                for row in range(0, len(audit.evidence), step)
             ]
             self.top = common_top([heat / relative_mean(heat) for heat in some])
 
@@ -82,7 +82,7 @@ class Pictures:
     def heat_of_pair(self, member: int) -> str:
         """What makes the score of a pair of the evidence what it is."""
         assert self._audit.evidence is not None, "pairs are of evidence"
-        return self.heat(_responsible(self._audit.evidence, member))
+        return self.heat(self._audit.evidence.responsible_of(member))
 
     def heat(self, heat: Tensor) -> str:
         """A map ``[H, W]``, at least 0, in colours that let the picture below show."""
@@ -97,11 +97,6 @@ class Pictures:
     def _counted(self, text: str) -> str:
         self._left -= len(text) + _MARKUP
         return text
-
-
-def _responsible(evidence: Evidence, row: int) -> Tensor:
-    """The part of a map with its score's sign, ``[H, W]``, at least 0."""
-    return (evidence.maps[row].double() * float(evidence.scores[row].sign())).clamp_min(0)
 
 
 def _in_unit(image: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import operator
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,7 +35,7 @@ from captum_tfa.metrics.error_correction import (
     without_examples,
 )
 from captum_tfa.metrics.intervals import Interval
-from captum_tfa.report import shared
+from captum_tfa.report import arguments, shared
 
 Train = Callable[[Dataset[Any], int], nn.Module]
 """Trains a new model on a data set with a seed, and gives it back in evaluation mode. The same data
@@ -287,15 +286,9 @@ def _chosen(suspects: Sequence[Suspect], top: int | None) -> list[Suspect]:
 def _check(audit: Audit, top: int | None, treatments: Sequence[str], seeds: int) -> None:
     if not audit.suspects:
         raise ValueError("the audit has no suspect, so there is nothing to train without")
-    for name, value in (("top", top), ("seeds", seeds)):
-        if name == "top" and value is None:
-            continue
-        try:
-            good = not isinstance(value, bool) and operator.index(value) >= 1  # type: ignore[arg-type]
-        except TypeError:
-            good = False
-        if not good:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number, at least 1")
+    if top is not None:
+        arguments.check_whole("top", top, 1)
+    arguments.check_whole("seeds", seeds, 1)
     strange = [each for each in treatments if each not in ("without", "covered")]
     if strange or not treatments:
         raise ValueError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-import uuid
 from pathlib import Path
+
+from captum_tfa.whole_file import whole_file
 
 
 def write_whole(path: str | os.PathLike[str], text: str) -> Path:
@@ -14,17 +15,12 @@ def write_whole(path: str | os.PathLike[str], text: str) -> Path:
         OSError: It cannot be written; what was there before is there still.
     """
     file = Path(path).expanduser()
-    unfinished = file.with_name(f".captum-tfa-{uuid.uuid4().hex[:12]}.new")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.write_text(text, encoding="utf-8", newline="")
-        unfinished.replace(file)
+        with whole_file(file) as unfinished:
+            unfinished.write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise OSError(
             f"{os.fspath(path)[:200]} cannot be written ({error.strerror}); name another file"
         ) from error
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
     return file

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from captum_tfa.curvature.fingerprint import Fingerprint, loss_words
 from captum_tfa.curvature.kinds import KINDS
 from captum_tfa.gradients.losses import ExampleLosses, LossFn, OutputFn
 from captum_tfa.gradients.problems import refuse_problems
+from captum_tfa.whole_file import whole_file
 
 _FORMAT, _VERSION = "captum_tfa.curvature", 1
 
@@ -100,13 +100,11 @@ def save(curvature: Curvature, file: str | os.PathLike[str]) -> Path:
     metadata = {"format": _FORMAT, "version": str(_VERSION), "header": json.dumps(header)}
     tensors = {name: tensor.contiguous() for name, tensor in curvature.stored().items()}
     missing = [path for path in target.parents if not path.exists()]
-    new = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.new")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, new, metadata=metadata)
-        new.replace(target)
+        with whole_file(target) as new:
+            save_file(tensors, new, metadata=metadata)
     except BaseException:
-        new.unlink(missing_ok=True)
         for folder in missing:
             if folder.exists():
                 folder.rmdir()

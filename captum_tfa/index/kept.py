@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from captum_tfa.whole_file import whole_file
 
 
 def read_kept(file: Path, identity: str) -> dict[str, Tensor] | None:
@@ -28,9 +30,5 @@ def read_kept(file: Path, identity: str) -> dict[str, Tensor] | None:
 
 def write_kept(file: Path, tensors: dict[str, Tensor], identity: str) -> None:
     """Write tensors whole, or not at all: in a folder for reading only they are computed again."""
-    new = file.with_name(f".{file.name}.{uuid.uuid4().hex[:12]}.new")
-    try:
+    with suppress(OSError, SafetensorError), whole_file(file) as new:
         save_file(tensors, new, metadata={"of": identity})
-        new.replace(file)
-    except (OSError, SafetensorError):
-        new.unlink(missing_ok=True)

@@ -48,15 +48,15 @@ class Lists:
     def __init__(self, index: GradientIndex, share: float = SHARE) -> None:
         self.index = index
         norms = index.norms
-        self._centres, self._list_of = _found(index)
-        count = len(self._centres)
+        centres, self._list_of = _found(index)
+        count = len(centres)
         # Maps that stay know the pages that were read: scattered rows then take half the time.
         self._rows = list(index.chunks())
         self._read = math.ceil(share * count)
         self._sizes = self._list_of.bincount(minlength=count)
         longest = torch.zeros(count).scatter_reduce_(0, self._list_of, norms, "amax")
         # A list promises what an example at its centre would give that has its greatest norm.
-        self._promises = Rows(0, self._centres, longest, torch.zeros(count), 1.0)
+        self._promises = Rows(0, centres, longest, torch.zeros(count), 1.0)
 
     def best(self, vectors: Tensor, scoring: Scoring, k: int, highest: bool) -> Best:
         """The ``k`` best training examples of the lists that are read; arguments as of `best`.

@@ -5,23 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any
+
+from captum_tfa.whole_file import whole_file
 
 
 def write_sealed(path: Path, content: dict[str, Any]) -> None:
     """Write a JSON file with its own checksum, in the place of an older one."""
-    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.new")
-    try:
-        with new.open("w", encoding="utf-8") as file:
-            json.dump({**content, "checksum": _checksum(content)}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(path)
-    except BaseException:
-        new.unlink(missing_ok=True)
-        raise
+    with whole_file(path) as new, new.open("w", encoding="utf-8") as file:
+        json.dump({**content, "checksum": _checksum(content)}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def remove_leftovers(path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,3 +34,16 @@ def most_influential(parts: Iterator[Tensor], k: int, proponents: bool) -> tuple
         rows = torch.arange(len(table)).unsqueeze(1)
         indices, best = found[rows, order], table[rows, order]
     return indices, best
+
+
+def checked_k(k: Any) -> int | None:
+    """How many are wanted; ``None``: all.
+
+    Raises:
+        ValueError: it is no whole number of at least 1.
+    """
+    if k is None:
+        return None
+    if not hasattr(k, "__index__") or k < 1:
+        raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
+    return operator.index(k)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from captum_tfa.gradients.batches import split
 from captum_tfa.index.search import best_of
-from captum_tfa.influence.most_influential import most_influential
+from captum_tfa.influence.most_influential import checked_k, most_influential
 from captum_tfa.scores import InfluenceByGroup, Score
 from captum_tfa.scores.by_group import groups_of_score
 from captum_tfa.scores.groups import Grouping, Groups
@@ -58,14 +58,13 @@ class ProjectedScores(DataInfluence):  # type: ignore[misc]
             ValueError: ``k`` below 1, groups that overlap or leave a parameter out; otherwise as
                 `ScoreInfluence.influence`.
         """
-        if k is not None and (not hasattr(k, "__index__") or k < 1):
-            raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
+        k = checked_k(k)
         test_inputs, test_target = split(inputs)
         if by_group is None:
             scores = (part[..., 0] for part in self.tables(test_inputs, test_target, {}))
             if k is None:
                 return torch.cat([*scores], 1)
-            return KMostInfluentialResults(*best_of(scores, operator.index(k), proponents))
+            return KMostInfluentialResults(*best_of(scores, k, proponents))
         groups = self.groups(by_group)
         found = self.tables(test_inputs, test_target, groups)
         # No norm stands below these scores: contributions and parts are the same.
@@ -74,13 +73,14 @@ class ProjectedScores(DataInfluence):  # type: ignore[misc]
             whole = torch.cat([*tables], 1)
             indices = torch.arange(whole.shape[1]).expand(whole.shape[:2])
         else:
-            indices, whole = most_influential(tables, operator.index(k), proponents)
+            indices, whole = most_influential(tables, k, proponents)
         return InfluenceByGroup.unpacked(indices, whole, groups)
 
     def groups(self, by_group: Grouping) -> Groups:
         """The groups of the parameters that count, by name."""
         return groups_of_score(self.score, by_group)
 
+    @abstractmethod
     def tables(self, inputs: Any, target: Any, groups: Groups) -> Iterator[Tensor]:
         """Scores of some training examples after the other, then what each group adds to them.
 
@@ -92,4 +92,3 @@ class ProjectedScores(DataInfluence):  # type: ignore[misc]
         Yields:
             ``[Q, n, 1 + G]``, on the CPU.
         """
-        raise NotImplementedError

@@ -25,7 +25,7 @@ from captum_tfa.gradients.batches import (
 )
 from captum_tfa.index import GradientIndex
 from captum_tfa.influence.from_index import FromIndex
-from captum_tfa.influence.most_influential import most_influential
+from captum_tfa.influence.most_influential import checked_k, most_influential
 from captum_tfa.scores import InfluenceByGroup, Score, SumOfScores
 from captum_tfa.scores.by_group import groups_of_score, prepared_by_group
 from captum_tfa.scores.groups import Grouping, Groups
@@ -140,8 +140,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
                 images with other dimensions than training images; otherwise see `Score.forward`.
                 The training example is named by its index.
         """
-        if k is not None and (not hasattr(k, "__index__") or k < 1):
-            raise ValueError(f"k is {k!r}; it must be at least 1, or None for all scores.")
+        k = checked_k(k)
         test_inputs, test_target = split(inputs)
         if self._index is not None:
             if by_group is not None:
@@ -153,7 +152,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
                 self._refuse_other_images(test_inputs)
             if k is None:
                 return torch.cat([*self._index.scores(test_inputs, test_target)], 1)
-            wanted = operator.index(k), proponents, self.rerank
+            wanted = k, proponents, self.rerank
             return KMostInfluentialResults(*self._index.best(test_inputs, test_target, *wanted))
         groups = None if by_group is None else groups_of_score(self.score, by_group)
         if not isinstance(self.score, SumOfScores):
@@ -175,7 +174,7 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
                 return whole
             indices = torch.arange(whole.shape[1]).expand(whole.shape[:2])
             return InfluenceByGroup.unpacked(indices, whole, groups)
-        indices, best = most_influential(parts, operator.index(k), proponents)
+        indices, best = most_influential(parts, k, proponents)
         if groups is None:
             return KMostInfluentialResults(indices, best)
         return InfluenceByGroup.unpacked(indices, best, groups)

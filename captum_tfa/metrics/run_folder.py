@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +17,8 @@ from typing import Any, NamedTuple
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from captum_tfa.whole_file import whole_file
 
 _FORMAT, _VERSION = "captum_tfa.retraining", 1
 _SETTINGS, _ENDING = "settings.json", ".safetensors"
@@ -67,7 +68,8 @@ class RunFolder:
         if there is None:
             self.path.mkdir(parents=True, exist_ok=True)
             text = {"format": _FORMAT, "format_version": _VERSION, "settings": self.settings}
-            _write(self.path / _SETTINGS, (json.dumps(text, indent=2) + "\n").encode())
+            with whole_file(self.path / _SETTINGS) as file:
+                file.write_bytes((json.dumps(text, indent=2) + "\n").encode())
         elif there != self.settings:
             raise ValueError(
                 f"{self.path} belongs to an experiment of other settings: "
@@ -113,7 +115,8 @@ class RunFolder:
         """
         whole = {"facts": json.dumps({**facts, "settings": self.settings}, allow_nan=False)}
         plain = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-        _write(self._file(name), save(plain, whole))
+        with whole_file(self._file(name)) as file:
+            file.write_bytes(save(plain, whole))
 
     def _file(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
@@ -141,16 +144,6 @@ class RunFolder:
             f"{self.path} holds something else than an experiment of this package and version; "
             "name a folder that is new or empty"
         )
-
-
-def _write(file: Path, content: bytes) -> None:
-    unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex[:12]}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
 
 
 def _as_json(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -85,17 +85,36 @@ def check_numbers(
         if size is not None:
             whole.append((name, size, 1))
     for name, value, least in whole:
-        number = _index(value)
-        if number is None or number < least:
-            raise ValueError(f"{name} is {value!r}; it must be a whole number, at least {least}")
-    number = _index(seed)
-    if number is None or not 0 <= number < _SEEDS:
-        raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {_SEEDS - 1}")
+        check_whole(name, value, least)
+    check_seed(seed, _SEEDS)
     if not 0 <= noise_level < float("inf"):
         raise ValueError(
             f"noise_level is {noise_level!r}; it must be 0 or more: "
             "0.1 is a tenth of an image's range of values, 0 draws one map without noise"
         )
+
+
+def check_whole(name: str, value: Any, least: int, otherwise: str = "") -> None:
+    """Raises ValueError for what is no whole number of at least ``least``.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        least: The smallest that is allowed.
+        otherwise: What else is allowed, in words.
+    """
+    number = _index(value)
+    if number is None or number < least:
+        raise ValueError(
+            f"{name} is {value!r}; it must be a whole number, at least {least}{otherwise}"
+        )
+
+
+def check_seed(seed: Any, count: int) -> None:
+    """Raises ValueError for what is none of the first ``count`` whole numbers."""
+    number = _index(seed)
+    if number is None or not 0 <= number < count:
+        raise ValueError(f"seed is {seed!r}; it must be a whole number from 0 to {count - 1}")
 
 
 def with_curvature(

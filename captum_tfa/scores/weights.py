@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 from captum_tfa.scores.groups import Groups
 from captum_tfa.scores.pairing import Inputs
+from captum_tfa.whole_file import whole_file
 
 _FORMAT, _VERSION = "captum_tfa.weights", 1
 
@@ -117,13 +117,8 @@ class ParameterWeights:
             "queries": sorted(self.queries),
         }
         text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        new = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.new")
-        try:
+        with whole_file(target) as new:
             new.write_text(text, encoding="utf-8")
-            new.replace(target)
-        except BaseException:
-            new.unlink(missing_ok=True)
-            raise
         return target
 
     @classmethod

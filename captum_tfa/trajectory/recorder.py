@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import queue
 import threading
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from captum_tfa.trajectory.state_files import State, read_state
 from captum_tfa.trajectory.trajectory import FACTS, facts_of, state_files
+from captum_tfa.whole_file import whole_file
 
 # As many copies of the model wait to be written at most; then training waits.
 _WAITING = 2
@@ -178,16 +178,11 @@ class TrajectoryRecorder:
             del item
 
     def _write(self, file: Path, state: State, facts: dict[str, str]) -> None:
-        unfinished = file.with_name(f".{file.name}.{uuid.uuid4().hex[:12]}")
-        try:
+        with whole_file(file) as unfinished:
             unfinished.write_bytes(save(state, facts))
             for stale in self._stale:
                 stale.unlink(missing_ok=True)
             self._stale = []
-            unfinished.replace(file)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
         if self.keep is not None:
             for old in list(state_files(self.folder).values())[: -self.keep]:
                 old.unlink()
