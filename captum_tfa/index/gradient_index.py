@@ -74,7 +74,7 @@ class GradientIndex:
                 so an index of `GradCosScore` serves `InfluenceScore` as well.
             train_dataset: pairs ``(input, label)``, always the same for a number: a dataset with
                 a length, or a loader of one that does not shuffle.
-            folder: where the index lies or shall lie. It takes ``2 D + 8`` bytes an example.
+            folder: where the index lies or shall lie. It takes ``3 D + 20`` bytes an example.
             dimension: numbers kept of each gradient, ``D``, at least 1.
             batch_size: examples at once, for a dataset.
             num_workers: processes that load a dataset's examples.
@@ -181,6 +181,11 @@ class GradientIndex:
         return all(self._shard(number).finished() for number in range(self.settings.shards))
 
     @property
+    def coded(self) -> bool:
+        """Whether it has every projection in 8 bits too; indices of earlier versions have not."""
+        return all(self._shard(number).codes.exists() for number in range(self.settings.shards))
+
+    @property
     def norms(self) -> Tensor:
         """``‖g‖`` of every training example, exact, ``[N]``, float32."""
         return torch.from_numpy(self._beside()["norm"].copy())
@@ -217,16 +222,20 @@ class GradientIndex:
             name: self._projection.back(vectors, name, torch.Size(shape)) for name, shape in shapes
         }
 
-    def chunks(self, most: int = _CHUNK) -> Iterator[Rows]:
+    def chunks(self, most: int = _CHUNK, numbers: Tensor | None = None) -> Iterator[Rows]:
         """All examples in their order, some at a time.
 
         Args:
             most: how many at once.
+            numbers: of examples that are wanted; files without any of them are left out.
 
         Raises:
             ValueError: the index is not finished, or a file is missing or has been cut.
         """
-        return read(self.folder, self.settings, most)
+        shards = (
+            None if numbers is None else (numbers // self.settings.shard_size).unique().tolist()
+        )
+        return read(self.folder, self.settings, most, shards)
 
     def verify(self) -> None:
         """Read all files and compare them with their checksums.
@@ -315,14 +324,16 @@ def _begin(folder: Path, wanted: Settings, data: IndexedData) -> None:
             expected = dataclasses.replace(wanted, count=found.count, sample=sample)
         refuse_others(folder, vars(found), vars(expected))
     shards = [ShardFiles(folder, wanted, number) for number in range(wanted.shards)]
-    _check_space(folder, wanted, sum(shard.rows_there() for shard in shards))
+    _check_space(folder, shards)
     wanted.write(folder)
 
 
-def _check_space(folder: Path, wanted: Settings, there: int) -> None:
+def _check_space(folder: Path, shards: list[ShardFiles]) -> None:
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize
-    needed = (wanted.count - there) * (wanted.row_bytes + BESIDE.itemsize)
+    needed = sum(
+        sum(shard.sizes.values()) * (1 - shard.rows_there() / len(shard.rows)) for shard in shards
+    )
     if needed > free:
         raise OSError(
             f"The index in {folder} needs {needed / 1e6:,.1f} MB more, and {free / 1e6:,.1f} MB "

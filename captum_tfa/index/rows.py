@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from captum_tfa.index.codes import Codes
 from captum_tfa.index.settings import Settings
 from captum_tfa.index.shards import BESIDE, ShardFiles
 
@@ -28,7 +29,7 @@ class Rows:
         norms: ``‖g‖``, ``[n]``, float32.
         losses: ``[n]``, float32.
         scale: what ``φ / ‖g‖`` was multiplied with.
-        longest: no row of ``stored`` has a greater norm; ``None`` where the index does not say.
+        codes: the same in 8 bits; ``None`` where the index has none.
     """
 
     start: int
@@ -36,20 +37,24 @@ class Rows:
     norms: Tensor
     losses: Tensor
     scale: float
-    longest: float | None = None
+    codes: Codes | None = None
 
     def part(self, places: Tensor | slice) -> Rows:
-        """Some of them: by their places ``[m]``, counted from the first, or a slice of them."""
+        """Some of them: by their places ``[m]``, counted from the first, or a slice of them.
+
+        Scattered ones come without codes.
+        """
         if isinstance(places, slice):
             start = self.start + places.start
             stored, norms, losses = self.stored[places], self.norms[places], self.losses[places]
+            codes = None if self.codes is None else self.codes.part(places)
         else:
-            start = self.start
+            start, codes = self.start, None
             # Of long rows ten times as fast as stored[places].
             stored, norms, losses = (
                 column.index_select(0, places) for column in (self.stored, self.norms, self.losses)
             )
-        return Rows(start, stored, norms, losses, self.scale, self.longest)
+        return Rows(start, stored, norms, losses, self.scale, codes)
 
     def directions(self, device: torch.device) -> Iterator[Tensor]:
         """``φ / ‖g‖`` times the scale, float32, a few rows after the other.
@@ -76,18 +81,21 @@ class Rows:
             start += len(part)
 
 
-def read(folder: Path, settings: Settings, chunk: int) -> Iterator[Rows]:
-    """All examples of a finished index, in their order.
+def read(
+    folder: Path, settings: Settings, chunk: int, shards: Iterable[int] | None = None
+) -> Iterator[Rows]:
+    """Examples of a finished index, in their order.
 
     Args:
         folder: of the index.
         settings: of the index.
         chunk: how many at once, at most.
+        shards: the numbers of those that are read, in order; ``None``: all.
 
     Raises:
         ValueError: the index is not finished, or a file has another size than it must have.
     """
-    for number in range(settings.shards):
+    for number in range(settings.shards) if shards is None else shards:
         files = ShardFiles(folder, settings, number)
         problem = files.problem(contents=False)
         if problem is not None:
@@ -95,17 +103,17 @@ def read(folder: Path, settings: Settings, chunk: int) -> Iterator[Rows]:
                 f"The index in {folder} cannot be used: {problem}. Build it again with the same "
                 "arguments: what is there stays, what is missing is made."
             )
-        count = len(files.rows)
-        shape = (count, settings.dimension)
-        stored = _tensor(np.memmap(files.projections, settings.dtype, "r", shape=shape))
-        kept = np.memmap(files.norms, BESIDE, "r", shape=(count,))
-        longest = files.longest()
+        shape = len(files.rows), settings.dimension
+        with files.projections.open("rb") as file:
+            stored = _tensor(np.memmap(file, settings.dtype, "r", shape=shape))
+        kept = np.fromfile(files.norms, BESIDE)
         norms, losses = (torch.from_numpy(kept[name].copy()) for name in ("norm", "loss"))
-        for start in range(0, count, chunk):
+        codes = Codes(files.codes, *shape, range(shape[0])) if files.codes.exists() else None
+        for start in range(0, len(files.rows), chunk):
             part = slice(start, start + chunk)
-            first = files.rows.start + start
+            own = None if codes is None else codes.part(part)
             beside = norms[part], losses[part]
-            yield Rows(first, stored[part], *beside, settings.scale, longest)
+            yield Rows(files.rows.start + start, stored[part], *beside, settings.scale, own)
 
 
 def _tensor(mapped: np.ndarray) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,9 +16,6 @@ from captum_tfa.index.rows import Rows
 from captum_tfa.scores import Score
 
 _INDEX_BITS = 32
-
-#: Scores ``[Q, n]`` from rows of an index and inner products ``[n, Q]``.
-Scoring = Callable[[Rows, Tensor], Tensor]
 
 
 class Best(NamedTuple):
@@ -73,20 +70,32 @@ def estimates(score: Score, index: GradientIndex, tests: StoredGradients) -> Ite
         TypeError: the score needs more of a training gradient than products.
         ValueError: the index is not finished, or a file is missing or has been cut.
     """
-    projected, of = index.project(tests), scoring(score, tests)
+    projected, of = index.project(tests), Scoring(score, tests)
     for rows in index.chunks():
         yield of(rows, rows.inner(projected))
 
 
-def scoring(score: Score, tests: StoredGradients) -> Scoring:
-    """What a score makes of inner products with tests."""
-    constants = StoredGradients({}, tests.squares.to(torch.float32))
+class Scoring:
+    """What a score makes of inner products with tests.
 
-    def of(rows: Rows, inner: Tensor) -> Tensor:
+    Args:
+        score: of the index's model, loss and parameters.
+        tests: gradients of ``Q`` test examples, from `Score.test_gradients`.
+    """
+
+    def __init__(self, score: Score, tests: StoredGradients) -> None:
+        self._score = score
+        self._constants = StoredGradients({}, tests.squares.to(torch.float32))
+
+    def __call__(self, rows: Rows, inner: Tensor) -> Tensor:
+        """Scores ``[Q, n]`` from rows of an index and inner products ``[n, Q]``, on the CPU."""
         train = _Indexed(rows.losses, {}, inner, rows.norms.to(inner.device).square())
-        return score.of(train, constants, None).T.cpu()
+        return self._score.of(train, self._constants, None).T.cpu()
 
-    return of
+    def only(self, question: int) -> Scoring:
+        """The same for one of the tests."""
+        part = self._constants.squares[question : question + 1]
+        return type(self)(self._score, StoredGradients({}, part))
 
 
 def best_of(parts: Iterable[Tensor], k: int, highest: bool) -> Best:
@@ -134,7 +143,7 @@ class Ranking:
         return _read(self._keys[:, -1:], self.highest)[1]
 
     def add(self, scores: Tensor, places: Tensor) -> None:
-        """Take in the scores ``[Q, n]`` of examples with the numbers ``[n]``."""
+        """Take in the scores ``[Q, n]`` of examples with the numbers ``[n]`` or ``[Q, n]``."""
         found = _keys((scores if self.highest else -scores).to(torch.float32), places)
         together = found if self._keys is None else torch.cat([self._keys, found], 1)
         self._keys = together.topk(min(self.k, together.shape[1]), dim=1).values

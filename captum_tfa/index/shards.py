@@ -1,4 +1,4 @@
-"""The files of one shard: a raw matrix of projections, the exact norms and losses beside it.
+"""The files of one shard: a raw matrix of projections, its codes, the exact norms and losses.
 
 While a shard grows its files end in ``.part`` and hold whole batches, the norms written after the
 projections that they belong to. A finished shard is renamed into place, and is finished once its
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from captum_tfa.index.codes import bytes_of, encode
 from captum_tfa.index.locks import held_file
 from captum_tfa.index.sealed import read_sealed, remove_leftovers, write_sealed
 from captum_tfa.index.settings import Settings
+from captum_tfa.whole_file import whole_file
 
 #: Beside each projection: the gradient's norm and the loss.
 BESIDE = np.dtype([("norm", "<f4"), ("loss", "<f4")])
@@ -45,6 +46,7 @@ class ShardFiles:
         self.rows = settings.rows(number)
         self.projections = folder / f"{number:06d}.projections"
         self.norms = folder / f"{number:06d}.norms"
+        self.codes = folder / f"{number:06d}.codes"
         self.seal = folder / f"{number:06d}.json"
 
     @property
@@ -53,9 +55,14 @@ class ShardFiles:
         return tuple(path.with_name(path.name + _PART) for path in (self.projections, self.norms))  # type: ignore[return-value]
 
     @property
-    def sizes(self) -> tuple[int, int]:
-        """Bytes of the two files when the shard is finished."""
-        return len(self.rows) * self.settings.row_bytes, len(self.rows) * BESIDE.itemsize
+    def sizes(self) -> dict[Path, int]:
+        """Bytes of the files when the shard is finished."""
+        count, settings = len(self.rows), self.settings
+        return {
+            self.projections: count * settings.row_bytes,
+            self.norms: count * BESIDE.itemsize,
+            self.codes: bytes_of(count, settings.dimension),
+        }
 
     def finished(self) -> bool:
         """Whether the shard is there with all the examples that it shall have."""
@@ -82,7 +89,9 @@ class ShardFiles:
             return f"{self.seal.name} is damaged"
         if seal["count"] != len(self.rows):
             return f"shard {self.number} has {seal['count']} of {len(self.rows)} examples"
-        for path, size in zip((self.projections, self.norms), self.sizes, strict=True):
+        for path, size in self.sizes.items():
+            if path == self.codes and "codes" not in seal:  # made before there were any
+                continue
             if not path.exists():
                 return f"{path.name} is missing"
             found = path.stat().st_size
@@ -91,11 +100,6 @@ class ShardFiles:
             if contents and checksum(path) != seal[path.suffix[1:]]:
                 return f"{path.name} is damaged: its checksum is another one"
         return None
-
-    def longest(self) -> float | None:
-        """No stored row is longer; ``None`` in indices that were made before this was kept."""
-        found = read_sealed(self.seal).get("longest")
-        return None if found is None else float(found)
 
 
 @contextmanager
@@ -114,7 +118,8 @@ def growing(files: ShardFiles, batch_size: int) -> Iterator[GrowingShard]:
     # Whole batches only: a batch that is computed again must be the same batch.
     done = files.rows_there() // batch_size * batch_size if files.rows_there() else 0
     with held_file(parts[0]) as projections, held_file(parts[1]) as norms:
-        remove_leftovers(files.seal)
+        for path in (files.seal, files.codes):
+            remove_leftovers(path)
         yield GrowingShard(files, min(done, len(files.rows)), projections, norms)
 
 
@@ -148,9 +153,9 @@ class GrowingShard:
         seal: dict[str, Any] = {"start": files.rows.start, "count": self.done}
         for part, whole in zip(files.parts, (files.projections, files.norms), strict=True):
             seal[whole.suffix[1:]] = checksum(part)
-            if whole == files.projections:
-                seal["longest"] = longest(part, files.settings)
             part.replace(whole)
+        write_codes(files)
+        seal[files.codes.suffix[1:]] = checksum(files.codes)
         write_sealed(files.seal, seal)
 
 
@@ -180,14 +185,20 @@ def told_of_storage(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def longest(path: Path, settings: Settings) -> int:
-    """The greatest norm among the rows of a file of projections, rounded up."""
-    rows = np.memmap(path, settings.dtype, "r").reshape(-1, settings.dimension)
-    step = max(1, _NUMBERS_AT_ONCE // settings.dimension)
-    parts = (rows[start : start + step].astype("f8") for start in range(0, len(rows), step))
-    greatest = max(float(np.linalg.norm(part, axis=1).max()) for part in parts)
-    # Rounded so far up that the order of a sum, which differs among machines, does not show.
-    return math.ceil(greatest * 1.001)
+def write_codes(files: ShardFiles) -> None:
+    """Write the codes of a shard's projections: all of them, then what stands beside each."""
+    shape = len(files.rows), files.settings.dimension
+    rows = np.memmap(files.projections, files.settings.dtype, "r", shape=shape)
+    step = max(1, _NUMBERS_AT_ONCE // files.settings.dimension)
+    beside = []
+    with whole_file(files.codes) as new, new.open("wb") as file:
+        for start in range(0, len(rows), step):
+            codes, own = encode(rows[start : start + step])
+            file.write(codes.data)
+            beside.append(own)
+        file.write(np.concatenate(beside).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def checksum(path: Path) -> str:

@@ -19,7 +19,7 @@ from captum_tfa.gradients import StoredGradients
 from captum_tfa.index import GradientIndex
 from captum_tfa.index.best import best
 from captum_tfa.index.lists import Lists
-from captum_tfa.index.search import Best, scoring
+from captum_tfa.index.search import Best, Scoring
 from captum_tfa.index.second_moment import Preconditioner, second_moment
 from captum_tfa.scores import GradDotScore, InfluenceScore, Score
 
@@ -65,7 +65,7 @@ class Candidates:
         return self._best(self.index.project(tests), tests, k, proponents)
 
     def _best(self, vectors: Tensor, tests: StoredGradients, k: int, proponents: bool) -> Best:
-        of = scoring(self.score, tests)
+        of = Scoring(self.score, tests)
         if self.lists is None:
             return best(self.index, vectors, of, k, proponents)
         return self.lists.best(vectors, of, k, proponents)

@@ -17,9 +17,9 @@ from torch import nn
 from captum_tfa import GradCosScore, GradientIndex
 from captum_tfa.index.best import best
 from captum_tfa.index.sealed import write_sealed
-from captum_tfa.index.search import scoring
+from captum_tfa.index.search import Scoring
 from captum_tfa.index.settings import Settings
-from captum_tfa.index.shards import BESIDE, ShardFiles, longest
+from captum_tfa.index.shards import BESIDE, ShardFiles, write_codes
 from captum_tfa.scores import Score
 from tests.benchmarks.markdown import number, spread, table
 from tests.benchmarks.measuring import Call, ratios, seconds
@@ -120,12 +120,8 @@ def stand_in(folder: Path, score: Score, count: int) -> GradientIndex:
         vectors.tofile(files.projections)
         beside["norm"] = draw.uniform(0.5, 2, _SHARD)
         beside[:rows].tofile(files.norms)
-        seal = {
-            "start": files.rows.start,
-            "count": rows,
-            "longest": longest(files.projections, settings),
-        }
-        write_sealed(files.seal, seal)
+        write_codes(files)
+        write_sealed(files.seal, {"start": files.rows.start, "count": rows, "codes": ""})
     os.sync()
     return GradientIndex(folder, settings, None)
 
@@ -134,7 +130,7 @@ def ask(index: GradientIndex, score: Score, questions: int) -> None:
     """So many questions to an index."""
     images, labels = torch.randn(questions, 8), torch.zeros(questions, dtype=torch.long)
     tests = score.test_gradients(images, labels)
-    best(index, index.project(tests), scoring(score, tests), _BEST, True)
+    best(index, index.project(tests), Scoring(score, tests), _BEST, True)
 
 
 def cpu_seconds(call: Call) -> float:

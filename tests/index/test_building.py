@@ -102,11 +102,11 @@ def test_a_build_that_fails_anywhere_goes_on_to_the_same_bytes(tmp_path: Path, s
     assert contents(tmp_path / "parts") == contents(tmp_path / "whole")
 
 
-def test_a_seal_that_was_half_written_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_what_was_half_written_leaves_nothing_behind(tmp_path: Path) -> None:
     build(Counted(COUNT), tmp_path)
     before = contents(tmp_path)
-    seal = tmp_path / "000001.json"
-    seal.rename(tmp_path / ".000001.json.0123456789ab.new")
+    for name in ("000001.json", "000001.codes"):
+        (tmp_path / name).rename(tmp_path / f".{name}.0123456789ab.new")
     build(Counted(COUNT), tmp_path)
     assert contents(tmp_path) == before
 

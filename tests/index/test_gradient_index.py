@@ -103,7 +103,7 @@ def test_a_flipped_bit_in_index_json_is_found_when_it_is_opened(tmp_path: Path) 
             GradientIndex.open(tmp_path)
 
 
-@pytest.mark.parametrize("ending", ["projections", "norms", "json"])
+@pytest.mark.parametrize("ending", ["projections", "norms", "codes", "json"])
 def test_missing_and_truncated_files_are_named_and_made_again(tmp_path: Path, ending: str) -> None:
     build(Counted(COUNT), tmp_path)
     whole = contents(tmp_path)

@@ -13,7 +13,7 @@ from torch import Tensor
 from captum_tfa import GradCosScore, GradDotScore, GradientIndex
 from captum_tfa.index.best import best
 from captum_tfa.index.lists import Lists
-from captum_tfa.index.search import Best, scoring
+from captum_tfa.index.search import Best, Scoring
 from captum_tfa.scores import Score
 from tests.index.clustered import clustered, index_of_clusters
 from tests.influence.tiny_sets import linear_and_conv
@@ -27,7 +27,7 @@ def question(kind: type[Score], index: GradientIndex, only: slice = slice(None))
     """Vectors and scoring of some test images."""
     score = kind(linear_and_conv())
     tests = score.test_gradients(QUESTIONS[0][only], QUESTIONS[1][only])
-    return index.project(tests), scoring(score, tests)
+    return index.project(tests), Scoring(score, tests)
 
 
 def slow_estimates(kind: type[Score], index: GradientIndex) -> Tensor:
