@@ -29,8 +29,8 @@ _LOOKED_AT = 256
 _AT_ONCE = 2**18
 # So many pairs of a row and a question wait, at most.
 _WAITING = 2**21
-# Bounds pay if fewer than this share of all rows are wanted.
-_FEW = 1 / 8
+# Bounds pay if fewer than this share of all rows are wanted: several times as many are scored.
+_FEW = 1 / 500
 
 
 def best(index: GradientIndex, vectors: Tensor, scoring: Scoring, k: int, highest: bool) -> Best:
@@ -120,19 +120,15 @@ class _Search:
         waiting: list[_Pairs] = []
         for rows in self._pieces():
             if self.ranking.worst is None:
-                numbers = torch.arange(rows.start, rows.start + len(rows.norms))
-                self._score(*torch.cartesian_prod(torch.arange(len(self.vectors)), numbers).T)
+                self._score(self._all(rows))
                 continue
             waiting.append(self._bounded(rows))
             if sum(len(pairs.numbers) for pairs in waiting) > _WAITING:
-                left = self._promising(waiting)
-                if len(left.numbers) > _WAITING // 2:
-                    self._score(left.questions, left.numbers)
-                    left = left.part(torch.zeros(0, dtype=torch.long))
-                waiting = [left]
+                waiting = [self._promising(waiting)]
+                if len(waiting[0].numbers) > _WAITING // 2:
+                    self._score(waiting.pop())
         if waiting:
-            left = self._promising(waiting)
-            self._score(left.questions, left.numbers)
+            self._score(self._promising(waiting))
         return self.ranking.found()
 
     def _pieces(self) -> Iterator[Rows]:
@@ -145,6 +141,12 @@ class _Search:
                 yield rows.part(slice(start, stop))
                 start, stop = stop, stop + most
             stop = most
+
+    def _all(self, rows: Rows) -> _Pairs:
+        """The pairs of some rows and every question, of which nothing is known yet."""
+        numbers = torch.arange(rows.start, rows.start + len(rows.norms))
+        questions = torch.arange(len(self.vectors)).repeat_interleave(len(numbers))
+        return _Pairs(questions, numbers.repeat(len(self.vectors)), torch.empty(len(questions)))
 
     def _bounded(self, rows: Rows) -> _Pairs:
         """The pairs of some rows that may be among the best."""
@@ -161,7 +163,8 @@ class _Search:
         assert self.ranking.worst is not None
         worst = (self.ranking.worst[:, 0] / self._units)[questions]
         # As good is enough: of equal scores the earlier row is better, and rows have waited.
-        return bounds >= worst if self.highest else bounds <= worst
+        may: Tensor = bounds >= worst if self.highest else bounds <= worst
+        return may
 
     def _promising(self, waiting: list[_Pairs]) -> _Pairs:
         """Score the ``k`` most promising pairs of each question.
@@ -170,44 +173,47 @@ class _Search:
             The others that may still be among the best.
         """
         pairs = _Pairs(*(torch.cat(each) for each in zip(*waiting, strict=True)))
-        order = torch.from_numpy(np.argsort(pairs.questions.numpy(), kind="stable"))
-        pairs = pairs.part(order)
-        counts = pairs.questions.bincount(minlength=len(self.vectors)).tolist()
-        chosen, start = torch.zeros(len(order), dtype=torch.bool), 0
-        for bounds in pairs.bounds.split(counts):
-            places = bounds.topk(min(self.ranking.k, len(bounds)), largest=self.highest).indices
-            chosen[start + places] = True
-            start += len(bounds)
-        self._score(pairs.questions[chosen], pairs.numbers[chosen])
-        left = ~chosen & self._may_be_best(pairs.bounds, pairs.questions)
+        chosen = []
+        for own in self._of_each(pairs.questions):
+            count = min(self.ranking.k, len(own))
+            chosen.append(own[pairs.bounds[own].topk(count, largest=self.highest).indices])
+        promising = torch.cat(chosen)
+        self._score(pairs.part(promising))
+        left = self._may_be_best(pairs.bounds, pairs.questions)
+        left[promising] = False
         return pairs.part(left)
 
-    def _score(self, questions: Tensor, numbers: Tensor) -> None:
-        """Score pairs in float32 and rank them.
+    def _of_each(self, questions: Tensor) -> tuple[Tensor, ...]:
+        """The places of each question's pairs, in their order."""
+        # Short numbers are sorted in one sweep.
+        short = questions.to(torch.int16) if len(self.vectors) < 2**15 else questions
+        order = torch.from_numpy(np.argsort(short.numpy(), kind="stable"))
+        counts = questions.bincount(minlength=len(self.vectors)).tolist()
+        each: tuple[Tensor, ...] = order.split(counts)
+        return each
 
-        Args:
-            questions: ``[m]``, in order.
-            numbers: of the rows, ``[m]``.
-        """
-        ordered, order = numbers.sort()
+    def _score(self, pairs: _Pairs) -> None:
+        """Score pairs in float32 and rank them."""
+        numbers, order = pairs.numbers.sort()
         # Of each pair the inner product, the norm, the loss.
         found = torch.empty(3, len(order))
         for rows in self.index.chunks(numbers=numbers):
             ends = torch.tensor([rows.start, rows.start + len(rows.norms)])
-            here = slice(*torch.searchsorted(ordered, ends).tolist())
+            here = slice(*torch.searchsorted(numbers, ends).tolist())
             if here.start < here.stop:
-                some = rows.part(ordered[here] - rows.start)
-                products = _products(some, self.vectors, questions[order[here]])
+                some = rows.part(numbers[here] - rows.start)
+                products = _products(some, self.vectors, pairs.questions[order[here]])
                 found[:, order[here]] = torch.stack([products, some.norms, some.losses])
-        counts = questions.bincount(minlength=len(self.vectors)).tolist()
-        scores = torch.full((len(counts), max(counts)), -math.inf if self.highest else math.inf)
+        each = self._of_each(pairs.questions)
+        never = -math.inf if self.highest else math.inf
+        scores = torch.full((len(each), max(map(len, each))), never)
         places = torch.zeros(scores.shape, dtype=torch.long)
-        parts = zip(found.split(counts, 1), numbers.split(counts), strict=True)
-        for question, ((products, norms, losses), own) in enumerate(parts):
+        for question, own in enumerate(each):
+            products, norms, losses = found[:, own]
             some = Rows(0, products.new_empty(len(own), 0), norms, losses, 1.0)
-            asked = products[:, None].expand(-1, len(counts))
+            asked = products[:, None].expand(-1, len(each))
             scores[question, : len(own)] = self.scoring(some, asked)[question]
-            places[question, : len(own)] = own
+            places[question, : len(own)] = pairs.numbers[own]
         self.ranking.add(scores, places)
 
 

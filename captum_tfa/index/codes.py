@@ -1,12 +1,13 @@
 """Stored gradients in 8 bits, for a first look through an index that cannot miss anything.
 
 A row ``x`` is kept a second time as whole numbers ``c`` from −127 to 127 with a step ``s``, so that
-``x = s c + e``. With the question ``w = t d + r`` likewise
+``Hx = s c + e``. With the question ``Hw = t d + r`` likewise
 
     |⟨x, w⟩ − s t ⟨c, d⟩|  ≤  ‖s c‖ ‖r‖ + ‖e‖ ‖w‖,
 
 and the product of whole numbers is exact. It reads a half of what float16 takes, and several
-questions share one product of matrices.
+questions share one product of matrices. ``H`` is Hartley's transform, which changes no product. It
+spreads a few large numbers of a row over all, and so makes steps small.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _BESIDE = 3
 # So many rows tell whether products are exact.
 _TRIED = 16
 # So many are read at once.
-_CACHED_NUMBERS = 2**20
+_CACHED_NUMBERS = 2**21
 # Lengths are rounded up so far that the order of a sum, which differs among machines, is not seen.
 _UP = 1 / 256
 # What rounding to float32 may change, relatively.
@@ -42,7 +43,8 @@ def bytes_of(count: int, dimension: int) -> int:
 
 def encode(rows: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Codes ``[n, D]`` of rows ``[n, D]``, and what stands beside them, ``[n, 3]``."""
-    rows = rows.astype("f8")
+    spectrum = np.fft.fft(rows.astype("f8"), axis=1, norm="ortho")
+    rows = spectrum.real - spectrum.imag
     steps = (abs(rows).max(1, initial=0) / _MOST).astype("f4")
     step = steps.astype("f8")[:, None]
     codes = np.rint(np.divide(rows, step, out=np.zeros(rows.shape), where=step > 0))
@@ -109,13 +111,14 @@ class CodedQuestions:
     """
 
     def __init__(self, vectors: Tensor) -> None:
-        codes, beside = encode(vectors.double().numpy())
-        self._codes = torch.from_numpy(codes)
-        steps = torch.from_numpy(beside[:, 0].copy())
-        left = (vectors - steps[:, None] * self._codes).norm(dim=1)
+        dimension = vectors.shape[1]
         lengths = vectors.norm(dim=1)
+        scales = lengths.masked_fill(lengths == 0, 1) / dimension**0.5  # numbers around 1, as rows
+        codes, beside = encode((vectors.double() / scales[:, None]).numpy())
+        self._codes = torch.from_numpy(codes)
+        steps, _, left = torch.from_numpy(beside).mul_(scales[:, None]).T
         # Sums in float32, in any order, of these products and of those that they are compared with.
-        rounding = (2 * vectors.shape[1] + 64) * _SINGLE
+        rounding = (2 * dimension + 64) * _SINGLE
         self.units = steps.masked_fill(steps == 0, 1)
         self._slack = torch.stack([left + rounding * lengths, lengths]) * (1.001 / self.units)
 

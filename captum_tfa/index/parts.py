@@ -17,15 +17,19 @@ def build_parts(
     score: Score,
     train_dataset: Dataset[Any] | DataLoader[Any],
     folder: str | os.PathLike[str],
+    seed: int = 0,
     **settings: Any,
 ) -> list[GradientIndex]:
     """An index for each part of a score, for TracIn one a checkpoint.
+
+    Each has a projection of its own, so that the noise of projections averages out in the sum.
 
     Args:
         score: a sum of scores, such as `TracInScore` or `EnsembleScore`.
         train_dataset: as for `GradientIndex.build`.
         folder: the indices lie in ``000``, ``001``, ... of it.
-        **settings: as for `GradientIndex.build`.
+        seed: of the first projection; the next part's is one more.
+        **settings: the others of `GradientIndex.build`.
 
     Returns:
         The indices in the order of the parts, for ``ScoreInfluence(score, indices)``.
@@ -42,5 +46,6 @@ def build_parts(
     with closing(score.parts()) as parts:
         for number, (_, part) in enumerate(parts):
             place = Path(folder) / f"{number:03d}"
-            found.append(GradientIndex.build(part, train_dataset, place, **settings))
+            own = {**settings, "seed": seed + number if number else seed}
+            found.append(GradientIndex.build(part, train_dataset, place, **own))
     return found

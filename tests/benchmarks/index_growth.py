@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from captum_tfa import GradCosScore, GradientIndex
 from tests.benchmarks.index_search import ask, cpu_seconds, stand_in
 from tests.benchmarks.markdown import number, table
+from tests.benchmarks.measuring import Call, peak_megabytes
 from tests.benchmarks.models import SMALL
 from tests.benchmarks.models import build as built
 
@@ -45,43 +46,67 @@ def sections(figure: Path, quick: bool) -> dict[str, str]:
     images, vectors, rounds = QUICK if quick else FULL
     building = [_building(count, rounds) for count in images]
     searching = [_searching(count, rounds) for count in vectors]
-    _draw(figure, (images, building), (vectors, searching))
+    _draw(
+        figure,
+        (images, [time for time, _ in building]),
+        (vectors, [time for time, _ in searching]),
+    )
     rows = [
         [
             what,
             f"{', '.join(f'{size:,}' for size in sizes)}",
-            ", ".join(map(number, times)),
-            f"{_slope(sizes, times):.2f}",
+            ", ".join(number(time) for time, _ in found),
+            f"{_slope(sizes, [time for time, _ in found]):.2f}",
+            ", ".join(number(peak) for _, peak in found),
         ]
-        for what, sizes, times in (
+        for what, sizes, found in (
             ("building, small CNN, images", images, building),
             ("a question, vectors", vectors, searching),
         )
     ]
-    head = ("task", "sizes", "s", "slope")
+    head = ("task", "sizes", "s", "slope", "peak MB of a process of its own")
     text = "### Index: how cost grows\n\nSlope 1: twice the size costs twice as much.\n\n"
     return {NAME: f"{text}{table(head, rows)}\n\n![How cost grows](images/{figure.name})"}
 
 
-def _building(count: int, rounds: int) -> float:
+def _building(count: int, rounds: int) -> tuple[float, float]:
+    """Processor seconds, and the peak of memory."""
+    times = [cpu_seconds(build_anew(count)) for _ in range(rounds)]
+    return statistics.median(times), peak_megabytes(build_anew, count)
+
+
+def build_anew(count: int) -> Call:
+    """A call that builds an index of so many images."""
     score = GradCosScore(built(SMALL))
 
     def call() -> None:
         with tempfile.TemporaryDirectory() as folder:
             GradientIndex.build(score, _Drawn(count), folder)
 
-    return statistics.median(cpu_seconds(call) for _ in range(rounds))
+    return call
 
 
-def _searching(count: int, rounds: int) -> float:
+def _searching(count: int, rounds: int) -> tuple[float, float]:
     folder = Path(tempfile.mkdtemp())
     try:
-        score = GradCosScore(nn.Linear(8, 4).eval())
-        index = stand_in(folder, score, count)
-        ask(index, score, 1)
-        return statistics.median(cpu_seconds(lambda: ask(index, score, 1)) for _ in range(rounds))
+        stand_in(folder, _linear(), count)
+        call = ask_one(folder)
+        call()
+        times = [cpu_seconds(call) for _ in range(rounds)]
+        return statistics.median(times), peak_megabytes(ask_one, folder)
     finally:
         shutil.rmtree(folder)
+
+
+def ask_one(folder: Path) -> Call:
+    """A call that asks an index one question."""
+    index, score = GradientIndex.open(folder), _linear()
+    return lambda: ask(index, score, 1)
+
+
+def _linear() -> GradCosScore:
+    torch.manual_seed(0)
+    return GradCosScore(nn.Linear(8, 4).eval())
 
 
 def _slope(sizes: tuple[int, ...], times: list[float]) -> float:

@@ -36,72 +36,69 @@ def sections(quick: bool, place: Path | None = None) -> dict[str, str]:
     sizes, rounds = QUICK if quick else FULL
     folder = Path(tempfile.mkdtemp(dir=place))
     try:
-        rows = [_row(folder / str(size), size, rounds) for size in sizes]
+        rows = [row for size in sizes for row in _rows(folder / str(size), size, rounds)]
     finally:
         shutil.rmtree(folder)
     head = (
         "vectors",
         "MB",
+        "files",
         "reading, s",
         "1 question, s",
         "over reading (spread)",
         f"{_MANY} questions, s",
         "over reading (spread)",
-        "cold: reading, s",
-        "cold: 1 question, s",
-        "over reading (spread)",
-        f"cold: {_MANY} questions, s",
-        "over reading (spread)",
         "peak MB",
     )
     text = (
         f"### Search: stand-in vectors of {_DIMENSION:,} float16\n\n"
-        f"The best {_BEST} by grad-cos. *Reading* is reading the files into one small buffer, as "
-        "`dd` does. Warm times are processor times of one thread, which a busy machine stretches "
-        "less; cold ones, with the files dropped from the page cache first, are by the clock.\n\n"
+        f"The best {_BEST} by grad-cos. *Reading* is reading the projections into a small buffer, "
+        "as `dd` does. *Warm*: in the page cache. By one thread in processor time, which a busy "
+        "machine stretches less; by two in time by the clock.\n\n"
     )
     return {NAME: text + table(head, rows)}
 
 
-def _row(folder: Path, count: int, rounds: int) -> list[str]:
-    model = nn.Linear(8, 4).eval()
-    score = GradCosScore(model)
+def _rows(folder: Path, count: int, rounds: int) -> list[list[str]]:
+    score = GradCosScore(nn.Linear(8, 4).eval())
     index = stand_in(folder, score, count)
     files = sorted(folder.glob("*.projections"))
-    one, many = (
-        lambda questions=questions: ask(index, score, questions) for questions in (1, _MANY)
+    all_files = [*files, *folder.glob("*.codes"), *folder.glob("*.norms")]
+    calls: tuple[Call, ...] = (
+        lambda: _read(files),
+        lambda: ask(index, score, 1),
+        lambda: ask(index, score, _MANY),
     )
-    cold_read, cold_one, cold_many = [], [], []
-    for _ in range(rounds):
-        _drop(files)
-        cold_read.append(seconds(lambda: _read(files)))
-        _drop(files)
-        cold_one.append(seconds(one))
-        _drop(files)
-        cold_many.append(seconds(many))
-    read, single, several = [], [], []
-    one()
-    for _ in range(rounds):
-        read.append(cpu_seconds(lambda: _read(files)))
-        single.append(cpu_seconds(one))
-        several.append(cpu_seconds(many))
-    megabytes = sum(file.stat().st_size for file in files) / 1e6
+    rows = []
+    for name, threads, timed, before in (
+        ("warm, 1 thread", 1, cpu_seconds, None),
+        ("warm, 2 threads", 2, seconds, None),
+        ("cold, 2 threads", 2, seconds, lambda: _drop(all_files)),
+    ):
+        torch.set_num_threads(threads)
+        times: tuple[list[float], ...] = ([], [], [])
+        if before is None:
+            for call in calls:
+                call()
+        for _ in range(rounds):
+            for call, found in zip(calls, times, strict=True):
+                if before is not None:
+                    before()
+                found.append(timed(call))
+        read = times[0]
+        rows.append(
+            [
+                f"{count:,}",
+                number(sum(file.stat().st_size for file in files) / 1e6),
+                name,
+                number(statistics.median(read)),
+            ]
+        )
+        for found in times[1:]:
+            rows[-1] += [number(statistics.median(found)), spread(ratios(found, read))]
+        rows[-1].append(number(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024))
     shutil.rmtree(folder)
-    return [
-        f"{count:,}",
-        number(megabytes),
-        number(statistics.median(read)),
-        number(statistics.median(single)),
-        spread(ratios(single, read)),
-        number(statistics.median(several)),
-        spread(ratios(several, read)),
-        number(statistics.median(cold_read)),
-        number(statistics.median(cold_one)),
-        spread(ratios(cold_one, cold_read)),
-        number(statistics.median(cold_many)),
-        spread(ratios(cold_many, cold_read)),
-        number(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
-    ]
+    return rows
 
 
 def stand_in(folder: Path, score: Score, count: int) -> GradientIndex:

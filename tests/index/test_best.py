@@ -50,6 +50,12 @@ def written(
     return GradientIndex(folder, layout, None)
 
 
+@pytest.fixture
+def bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bounds are used however few rows there are."""
+    monkeypatch.setattr(module, "_FEW", 1)
+
+
 class Product:
     """The inner product itself."""
 
@@ -152,6 +158,7 @@ def test_the_best_are_those_of_a_stable_sort_of_exact_products(
 @pytest.mark.parametrize("over_norms", [True, False])
 @pytest.mark.parametrize("precision", ["float16", "float32"])
 @pytest.mark.parametrize("waiting", [100, 10**6])
+@pytest.mark.usefixtures("bounded")
 def test_gaussian_rows_give_what_the_full_product_gives(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -193,6 +200,7 @@ def turned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
+@pytest.mark.usefixtures("bounded")
 @pytest.mark.parametrize("asked", [1, 4])
 def test_few_rows_are_turned_into_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: int
@@ -207,6 +215,7 @@ def test_few_rows_are_turned_into_float32(
     assert sum(counts) < asked * 6400 * 0.02
 
 
+@pytest.mark.usefixtures("bounded")
 def test_an_index_without_codes_is_read_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +229,7 @@ def test_an_index_without_codes_is_read_in_full(
     assert sum(counts) == 300
 
 
+@pytest.mark.usefixtures("bounded")
 def test_where_products_of_codes_are_wrong_the_index_is_read_in_full(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,13 +244,14 @@ def test_where_products_of_codes_are_wrong_the_index_is_read_in_full(
 
 
 def test_many_of_few_are_found_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors, norms, question = drawn(3, 300, 32)
+    vectors, norms, question = drawn(3, 2000, 32)
     index = written(tmp_path / "index", vectors, norms)
     counts = turned(monkeypatch)
-    best(index, question[None], Product(), 38, True)  # type: ignore[arg-type]
-    assert sum(counts) == 300
+    best(index, question[None], Product(), 4, True)  # type: ignore[arg-type]
+    assert sum(counts) == 2000
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_question_of_zeros_gives_the_first(tmp_path: Path) -> None:
     vectors, norms, question = drawn(5, 300, 32)
     index = written(tmp_path / "index", vectors, norms)
@@ -250,6 +261,7 @@ def test_a_question_of_zeros_gives_the_first(tmp_path: Path) -> None:
     assert found.indices[1].tolist() == order.tolist()
 
 
+@pytest.mark.usefixtures("bounded")
 def test_a_row_of_zeros_is_ranked_as_any_other(tmp_path: Path) -> None:
     vectors, norms, question = drawn(7, 300, 32)
     vectors[::2], norms[::2] = 0, 0
@@ -259,6 +271,7 @@ def test_a_row_of_zeros_is_ranked_as_any_other(tmp_path: Path) -> None:
     assert found.indices[0].tolist() == order.tolist()
 
 
+@pytest.mark.usefixtures("bounded")
 def test_several_questions_are_each_what_it_is_alone(tmp_path: Path) -> None:
     draw = torch.Generator().manual_seed(0)
     vectors, norms = torch.randn(700, 64, generator=draw), torch.rand(700, generator=draw) + 0.1

@@ -25,6 +25,22 @@ def rows_of_many_kinds(seed: int, count: int, dimension: int) -> Tensor:
     return rows.float().double()
 
 
+def hartley(dimension: int) -> np.ndarray:
+    """The matrix ``cas(2π jk / D) / √D``, entry by entry."""
+    place = np.arange(dimension)
+    angles = 2 * np.pi * place[:, None] * place / dimension
+    return (np.cos(angles) + np.sin(angles)) / dimension**0.5
+
+
+def test_large_numbers_of_a_row_are_spread() -> None:
+    matrix = hartley(64)
+    np.testing.assert_allclose(matrix @ matrix.T, np.eye(64), atol=1e-12)
+    alone = np.zeros((1, 64))
+    alone[0, 5] = 8
+    _, beside = encode(alone)
+    assert beside[0, 2] < 0.01 * 8 / 2  # as small as that of a row of equal numbers
+
+
 def kept(file: Path, rows: Tensor) -> Codes:
     numbers, beside = encode(rows.numpy())
     file.write_bytes(numbers.tobytes() + beside.tobytes())
@@ -62,7 +78,10 @@ def test_products_lie_between_their_bounds(
     most, least = (questions.most(part, factors, below).double() * units for below in (False, True))
     assert bool((least <= exact).all() and (exact <= most).all())
     # How far apart, from the largest number of each side: rounding is at most half a step.
-    row_step, step = (each.abs().amax(1) / 127 for each in (rows[first:], vectors.double()))
+    matrix = torch.from_numpy(hartley(dimension))
+    row_step, step = (
+        (each @ matrix).abs().amax(1) / 127 for each in (rows[first:], vectors.double())
+    )
     lengths, asked_lengths = rows[first:].norm(dim=1), vectors.double().norm(dim=1)
     half = dimension**0.5 / 2
     slack = (lengths + row_step * half)[:, None] * (step * half) + (
@@ -73,10 +92,10 @@ def test_products_lie_between_their_bounds(
 
 
 def test_numbers_are_rounded_to_the_nearest_step() -> None:
-    rows = rows_of_many_kinds(0, 200, 33)
-    numbers, beside = encode(rows.numpy())
+    rows = rows_of_many_kinds(0, 200, 33).numpy()
+    numbers, beside = encode(rows)
     steps = beside[:, :1].astype("f8")
-    left = rows.numpy() - steps * numbers
+    left = rows @ hartley(33) - steps * numbers
     assert (abs(left) <= steps * 0.5001).all()
     assert (numbers.min(), numbers.max()) == (-127, 127)
     for column, vectors in ((1, steps * numbers), (2, left)):

@@ -202,6 +202,20 @@ def test_a_sum_of_scores_has_an_index_for_each_part(make: Any, tmp_path: Path) -
         ScoreInfluence(score, indices[::-1])
 
 
+def test_projections_of_the_parts_average_out_their_noise(tmp_path: Path) -> None:
+    """Of the same model thrice: one projection would make the same error three times."""
+    score = EnsembleScore([GradDotScore(linear_and_conv()) for _ in range(9)])
+    exact = ScoreInfluence(score, data()).influence(TESTS)
+    indices = build_parts(score, data(), tmp_path, dimension=64, seed=5)
+    assert [index.settings.seed for index in indices] == list(range(5, 14))
+    errors = [
+        float((ScoreInfluence(part, place).influence(TESTS) - exact).square().mean())
+        for part, place in zip(score.scores, indices, strict=True)
+    ]
+    together = ScoreInfluence(score, indices).influence(TESTS) - exact
+    assert float(together.square().mean()) < 2 * sum(errors) / len(errors) / len(errors)
+
+
 def test_groups_and_images_without_a_batch_are_refused(tmp_path: Path) -> None:
     score = GradCosScore(linear_and_conv())
     influence = ScoreInfluence(score, index_of(score, tmp_path, 4))
