@@ -30,7 +30,7 @@ from tests.benchmarks.markdown import table
 
 matplotlib.use("Agg")
 _WIDEST, _BEST = 4096, 10
-_DIMENSIONS, _RERANKED = (256, 512, 1024, 2048, 4096), (10, 25, 50, 100, 200, 400)
+_DIMENSIONS, _RERANKED = (256, 512, 1024, 2048, 4096), (10, 25, 50, 100, 200, 400, 800)
 #: Recall for each number of candidates, by dimension, by the name of what found them.
 Curves = dict[str, dict[int, list[float]]]
 STATISTICS = [0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.262]
@@ -115,9 +115,11 @@ def _curves(score: Score, index: GradientIndex, question: Any, file: Path, first
     assert index.data is not None
     tests = score.test_gradients(*question)
     exact = _exact(score, index.data.dataset, tests, file)[:, :first]
-    best = exact.topk(_BEST, dim=1).indices
+    top = exact.topk(_BEST, dim=1)
+    best, errors = top.indices, []
     wide, norms = index.project(tests), index.norms[:first]
     own = index.project(GradDotScore(score.model).test_gradients(*question))
+    lengths = index.settings.scale * tests.squares.sqrt()[:, None]
     curves: Curves = {"": {}}
     if isinstance(score, InfluenceScore):
         curves[", half from the projected space"] = {}
@@ -129,24 +131,37 @@ def _curves(score: Score, index: GradientIndex, question: Any, file: Path, first
                 for part in rows.directions(wide.device)
             ]
         )[:first]
-        ranked = _likeliest(stored, _folded(wide, dimension))
+        estimates = _products(stored, _folded(wide, dimension))
+        errors.append(f"{_middle((estimates / lengths - exact).std(1))} ({dimension:,})")
+        ranked = _likeliest(estimates)
         lists = [ranked]
         if len(curves) > 1:
             projected = stored * norms[:, None]
             moment = (projected.T @ projected).double() / len(stored)
             solved = Preconditioner(moment, DAMPING).solve(_folded(own, dimension)).float()
-            lists.append(in_turn(_likeliest(stored, solved), ranked))
+            lists.append(in_turn(_likeliest(_products(stored, solved)), ranked))
         for curve, found in zip(curves.values(), lists, strict=True):
             curve[dimension] = [
                 float((found[:, :count, None] == best[:, None]).any(1).float().mean())
                 for count in _reranked(first)
             ]
+    spread = (
+        f"the tenth best {_middle(top.values[:, -1])}, standard deviation {_middle(exact.std(1))}"
+    )
+    print(f"\nExact scores: {spread}; errors of estimates: {', '.join(errors)}")
     return curves
 
 
-def _likeliest(stored: Tensor, vectors: Tensor) -> Tensor:
-    estimated = torch.cat([part @ vectors.T for part in stored.split(4096)]).T
-    return estimated.topk(min(max(_RERANKED), len(stored)), dim=1).indices
+def _products(stored: Tensor, vectors: Tensor) -> Tensor:
+    return torch.cat([part @ vectors.T for part in stored.split(4096)]).T
+
+
+def _likeliest(estimates: Tensor) -> Tensor:
+    return estimates.topk(min(max(_RERANKED), estimates.shape[1]), dim=1).indices
+
+
+def _middle(of_each_question: Tensor) -> str:
+    return f"{float(of_each_question.median()):.4f}"
 
 
 def _folded(vectors: Tensor, dimension: int) -> Tensor:

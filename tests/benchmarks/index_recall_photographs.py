@@ -60,17 +60,15 @@ def main() -> None:
     places = list(range(0, len(test), len(test) // _QUESTIONS))[:_QUESTIONS]
     question = torch.stack([test[place][0] for place in places]), test.labels[places]
     index, curvature = index_and_curvature(model, train, options.work)
-    photographs = len(train) // options.variants
     scores = {"grad-cos": GradCosScore(model)} | {
         f"influence (cos), ρ = {damping:g}": InfluenceScore(model, curvature.with_damping(damping))
         for damping in _DAMPINGS
     }
     found: Curves = {}
     for name, score in scores.items():
-        for first in (None, photographs):
-            curve = curves(name, score, index, question, options.work, first)
-            found |= curve if first is None else {}
-    draw(found, options.figure)
+        found |= curves(name, score, index, question, options.work)
+        curves(name, score, index, question, options.work, len(train) // options.variants)
+    draw(dict(list(found.items())[:3]), options.figure)  # the usual damping's are the first
 
 
 def _pictures(folder: Path, variants: int) -> Pictures:
