@@ -118,15 +118,19 @@ class _Search:
     def best(self) -> Best:
         """The best of all rows."""
         waiting: list[_Pairs] = []
+        count = 0
         for rows in self._pieces():
             if self.ranking.worst is None:
                 self._score(self._all(rows))
                 continue
             waiting.append(self._bounded(rows))
-            if sum(len(pairs.numbers) for pairs in waiting) > _WAITING:
-                waiting = [self._promising(waiting)]
-                if len(waiting[0].numbers) > _WAITING // 2:
-                    self._score(waiting.pop())
+            count += len(waiting[-1].numbers)
+            if count > _WAITING:
+                left = self._promising(waiting)
+                waiting, count = [left], len(left.numbers)
+                if count > _WAITING // 2:  # the bounds tell too little of these
+                    self._score(left)
+                    waiting, count = [], 0
         if waiting:
             self._score(self._promising(waiting))
         return self.ranking.found()
@@ -160,8 +164,9 @@ class _Search:
 
     def _may_be_best(self, bounds: Tensor, questions: Tensor | slice) -> Tensor:
         """Whether scores with these bounds can be as good as what there is."""
-        assert self.ranking.worst is not None
-        worst = (self.ranking.worst[:, 0] / self._units)[questions]
+        worst = self.ranking.worst
+        assert worst is not None
+        worst = (worst[:, 0] / self._units)[questions]
         # As good is enough: of equal scores the earlier row is better, and rows have waited.
         may: Tensor = bounds >= worst if self.highest else bounds <= worst
         return may
@@ -197,7 +202,7 @@ class _Search:
         numbers, order = pairs.numbers.sort()
         # Of each pair the inner product, the norm, the loss.
         found = torch.empty(3, len(order))
-        for rows in self.index.chunks(numbers=numbers):
+        for rows in self.index.chunks_with(numbers):
             ends = torch.tensor([rows.start, rows.start + len(rows.norms)])
             here = slice(*torch.searchsorted(numbers, ends).tolist())
             if here.start < here.stop:

@@ -43,8 +43,17 @@ def bytes_of(count: int, dimension: int) -> int:
 
 def encode(rows: NDArray[np.floating]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Codes ``[n, D]`` of rows ``[n, D]``, and what stands beside them, ``[n, 3]``."""
+    return _rounded(_spread(rows))
+
+
+def _spread(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """``Hx`` of rows ``[n, D]``."""
     spectrum = np.fft.fft(rows.astype("f8"), axis=1, norm="ortho")
-    rows = spectrum.real - spectrum.imag
+    return spectrum.real - spectrum.imag
+
+
+def _rounded(rows: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """`encode` of what is spread already."""
     steps = (abs(rows).max(1, initial=0) / _MOST).astype("f4")
     step = steps.astype("f8")[:, None]
     codes = np.rint(np.divide(rows, step, out=np.zeros(rows.shape), where=step > 0))
@@ -103,6 +112,9 @@ class Codes:
 class CodedQuestions:
     """Questions whose products with coded rows are bounded, each in a unit of its own.
 
+    Of a single question what its codes have lost is coded once more: with one column a product
+    costs next to nothing, and half as many rows are left to be looked at.
+
     Args:
         vectors: the questions, ``[Q, D]``, float32.
 
@@ -114,13 +126,20 @@ class CodedQuestions:
         dimension = vectors.shape[1]
         lengths = vectors.norm(dim=1)
         scales = lengths.masked_fill(lengths == 0, 1) / dimension**0.5  # numbers around 1, as rows
-        codes, beside = encode((vectors.double() / scales[:, None]).numpy())
-        self._codes = torch.from_numpy(codes)
-        steps, _, left = torch.from_numpy(beside).mul_(scales[:, None]).T
-        # Sums in float32, in any order, of these products and of those that they are compared with.
-        rounding = (2 * dimension + 64) * _SINGLE
+        left = _spread((vectors.double() / scales[:, None]).numpy())
+        # Codes of the questions and of what these have lost, with their steps.
+        coded: list[tuple[Tensor, Tensor]] = []
+        for _ in range(2 if len(vectors) == 1 else 1):
+            codes, beside = _rounded(left)
+            left = left - beside[:, :1].astype("f8") * codes
+            coded.append((torch.from_numpy(codes), torch.from_numpy(beside[:, 0]) * scales))
+        (self._codes, steps), *rest = coded
         self.units = steps.masked_fill(steps == 0, 1)
-        self._slack = torch.stack([left + rounding * lengths, lengths]) * (1.001 / self.units)
+        self._rest = [(codes, steps / self.units) for codes, steps in rest]
+        lost = torch.from_numpy(np.linalg.norm(left, axis=1)).float() * scales
+        # Sums in float32, in any order, of these products and of those that they are compared with.
+        lost += (2 * dimension + 64) * _SINGLE * lengths
+        self._slack = torch.stack([lost, lengths]) * (1.001 / self.units)
 
     def most(self, rows: Codes, factors: Tensor, least: bool) -> Tensor:
         """What the products of rows and questions are at most, or at least, ``[n, Q]``.
@@ -133,7 +152,10 @@ class CodedQuestions:
         found = torch.empty(len(factors), len(self._codes))
         start = 0
         for part in rows.numbers():
-            found[start : start + len(part)] = _product(part, self._codes)
+            here = found[start : start + len(part)]
+            here.copy_(_product(part, self._codes))
+            for codes, share in self._rest:
+                here.add_(_product(part, codes) * share)
             start += len(part)
         steps, bounds = rows.beside()
         found.mul_((steps * factors)[:, None])

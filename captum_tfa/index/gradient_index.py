@@ -21,7 +21,7 @@ from captum_tfa.index.building import fill
 from captum_tfa.index.identity import IndexedData, of_score, refuse_other_score, refuse_others
 from captum_tfa.index.locks import the_builder
 from captum_tfa.index.projection import Projection
-from captum_tfa.index.rows import Rows, read
+from captum_tfa.index.rows import Rows, fetch, read
 from captum_tfa.index.settings import FILE, PARTS, PRECISIONS, Settings, scale_for
 from captum_tfa.index.shards import BESIDE, ShardFiles, told_of_storage
 from captum_tfa.scores import Score
@@ -222,20 +222,26 @@ class GradientIndex:
             name: self._projection.back(vectors, name, torch.Size(shape)) for name, shape in shapes
         }
 
-    def chunks(self, most: int = _CHUNK, numbers: Tensor | None = None) -> Iterator[Rows]:
+    def chunks(self, most: int = _CHUNK) -> Iterator[Rows]:
         """All examples in their order, some at a time.
 
         Args:
             most: how many at once.
-            numbers: of examples that are wanted; files without any of them are left out.
 
         Raises:
             ValueError: the index is not finished, or a file is missing or has been cut.
         """
-        shards = (
-            None if numbers is None else (numbers // self.settings.shard_size).unique().tolist()
-        )
-        return read(self.folder, self.settings, most, shards)
+        return read(self.folder, self.settings, most, range(self.settings.shards))
+
+    def chunks_with(self, numbers: Tensor) -> Iterator[Rows]:
+        """`chunks` of those files only that hold any of some examples.
+
+        Args:
+            numbers: of the examples, in order.
+        """
+        fetch(self.folder, self.settings, numbers)
+        shards = (numbers // self.settings.shard_size).unique_consecutive().tolist()
+        return read(self.folder, self.settings, _CHUNK, shards)
 
     def verify(self) -> None:
         """Read all files and compare them with their checksums.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,8 @@ from captum_tfa.index.shards import BESIDE, ShardFiles
 
 # So many numbers are made float32 at once: they stay in the cache.
 _CACHED_NUMBERS = 2**18
+# More than this share of all rows is read faster in one sweep.
+_SCATTERED = 1 / 64
 
 
 @dataclass(frozen=True)
@@ -81,21 +85,19 @@ class Rows:
             start += len(part)
 
 
-def read(
-    folder: Path, settings: Settings, chunk: int, shards: Iterable[int] | None = None
-) -> Iterator[Rows]:
+def read(folder: Path, settings: Settings, chunk: int, shards: Iterable[int]) -> Iterator[Rows]:
     """Examples of a finished index, in their order.
 
     Args:
         folder: of the index.
         settings: of the index.
         chunk: how many at once, at most.
-        shards: the numbers of those that are read, in order; ``None``: all.
+        shards: the numbers of those that are read, in order.
 
     Raises:
         ValueError: the index is not finished, or a file has another size than it must have.
     """
-    for number in range(settings.shards) if shards is None else shards:
+    for number in shards:
         files = ShardFiles(folder, settings, number)
         problem = files.problem(contents=False)
         if problem is not None:
@@ -114,6 +116,24 @@ def read(
             own = None if codes is None else codes.part(part)
             beside = norms[part], losses[part]
             yield Rows(files.rows.start + start, stored[part], *beside, settings.scale, own)
+
+
+def fetch(folder: Path, settings: Settings, numbers: Tensor) -> None:
+    """Let the disk look for rows all at once, if they are few: one by one they take long.
+
+    Args:
+        folder: of the index.
+        settings: of the index.
+        numbers: of the rows that will be read, in order.
+    """
+    if len(numbers) > _SCATTERED * settings.count or not hasattr(os, "posix_fadvise"):
+        return
+    for number, places in groupby(numbers.tolist(), lambda row: row // settings.shard_size):
+        files = ShardFiles(folder, settings, number)
+        with files.projections.open("rb") as file:
+            for place in places:
+                start = (place - files.rows.start) * settings.row_bytes
+                os.posix_fadvise(file.fileno(), start, settings.row_bytes, os.POSIX_FADV_WILLNEED)
 
 
 def _tensor(mapped: np.ndarray) -> Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -283,3 +284,28 @@ def test_several_questions_are_each_what_it_is_alone(tmp_path: Path) -> None:
         alone = best(index, question[None], scoring, 20, True)
         assert torch.equal(alone.indices[0], together.indices[place])
         torch.testing.assert_close(alone.scores[0], together.scores[place])
+
+
+@pytest.mark.usefixtures("bounded")
+def test_few_rows_are_asked_for_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = torch.Generator().manual_seed(0)
+    vectors, question = torch.randn(6400, 64, generator=draw), torch.randn(1, 64, generator=draw)
+    index = written(tmp_path / "index", vectors, torch.ones(6400))
+    asked: list[tuple[int, int]] = []
+
+    def advise(file: int, start: int, size: int, kind: int) -> None:
+        assert kind == os.POSIX_FADV_WILLNEED
+        asked.append((start, size))
+
+    monkeypatch.setattr(os, "posix_fadvise", advise, raising=False)
+    monkeypatch.setattr(os, "POSIX_FADV_WILLNEED", 3, raising=False)
+    found = best(index, question, Product(), 3, True)  # type: ignore[arg-type]
+    assert all(size == 128 and start % 128 == 0 and start < 64 * 128 for start, size in asked)
+    for place in found.indices[0].tolist():
+        assert (place % SHARD * 128, 128) in asked
+    monkeypatch.delattr(os, "posix_fadvise")  # some systems have none
+    again = best(index, question, Product(), 3, True)  # type: ignore[arg-type]
+    assert torch.equal(again.indices, found.indices)
+    few = len(asked)
+    index.chunks_with(torch.arange(101))  # more than a 64th
+    assert len(asked) == few
