@@ -40,7 +40,7 @@ from captum_tfa.index import GradientIndex
 from captum_tfa.report import arguments, dataset_facts, methods, shared
 from captum_tfa.report.explanation import Setting
 from captum_tfa.report.mapping import Mapper, random_state_kept
-from captum_tfa.scores import InfluenceScore, Score, validate
+from captum_tfa.scores import GradDotScore, InfluenceScore, Score, validate
 
 _SAMPLE = 256
 """So many test images, right or wrong, are asked about labels."""
@@ -53,7 +53,7 @@ def audit(
     *,
     folder: str | os.PathLike[str] | None = None,
     score: Score | str | None = None,
-    index: GradientIndex | str | os.PathLike[str] | None = None,
+    index: arguments.Indices | None = None,
     method: str | None = None,
     max_mistakes: int | None = 100,
     k: int = 10,
@@ -134,7 +134,10 @@ def audit(
     tested, image = check_test_set(test_dataset)
     given = arguments.check_statistics(mean, std, len(image))
     count = arguments.check_dataset(train_dataset, len(image))
-    opened = None if index is None else arguments.open_index(index, train_dataset, chosen)
+    opened = None
+    if index is not None:  # a score that has yet to be fitted is of the same gradients as this one
+        of_index = chosen or GradDotScore(model, loss_fn, output_fn, parameters)
+        opened = arguments.open_index(index, train_dataset, of_index)
     if chosen is not None:
         loss_fn, output_fn = chosen.loss_fn, chosen.output_fn
     classes = arguments.ask(model, loss_fn, output_fn, image, None, None).classes
@@ -263,8 +266,9 @@ def curvature_file(folder: str | os.PathLike[str]) -> Path:
     return Path(folder).expanduser() / "curvature" / "fit.safetensors"
 
 
-def _index_words(index: GradientIndex) -> str:
-    return f"{index.dimension} numbers an example, seed {index.settings.seed}"
+def _index_words(opened: Sequence[GradientIndex]) -> str:
+    seeds = ", ".join(str(each.settings.seed) for each in opened)
+    return f"{arguments.index_words(opened)}, seed {seeds}"
 
 
 def _fitted(

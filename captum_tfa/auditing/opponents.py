@@ -20,6 +20,7 @@ from captum_tfa.auditing.progress import Progress
 from captum_tfa.auditing.suspected_labels import Tally
 from captum_tfa.gradients.selection import choose
 from captum_tfa.index import GradientIndex
+from captum_tfa.index.parts import indices_of
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.report import arguments
 from captum_tfa.scores import Score
@@ -85,7 +86,7 @@ class Ranked:
 
 def rank(
     score: Score,
-    train: Dataset[Any] | GradientIndex,
+    train: Dataset[Any] | GradientIndex | Sequence[GradientIndex],
     train_labels: Tensor,
     test_dataset: Dataset[Any],
     mistakes: Tensor,
@@ -103,7 +104,8 @@ def rank(
 
     Args:
         score: What ranks.
-        train: The training set, or an index of it with the data set at hand.
+        train: The training set, or an index of it with the data set at hand; of a sum of scores
+            one for each part.
         train_labels: Its labels, ``[N]``.
         test_dataset: Yields ``(image, label)``.
         mistakes: Places there, ``[Q]``.
@@ -153,7 +155,7 @@ def _ranked(
     every = influence.influence((images, asked))  # [q, N]
     if not wrong:
         indices, lowest = torch.empty(0, k, dtype=torch.long), torch.empty(0, k)
-    elif isinstance(influence.train_dataset, GradientIndex):
+    elif indices_of(influence.train_dataset) is not None:
         indices, lowest = influence.influence((images[:wrong], asked[:wrong]), k, proponents=False)
     else:
         indices = every[:wrong].argsort(dim=1, stable=True)[:, :k]

@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> None:
     test_set = data.open_folder(tests, classes, given.preprocess)
     loss_fn = loss_of(models.check_runs(model, training_set[0][0], len(classes)))
     say(given.words(f"{len(test_set)} test images in {tests}\n"))
-    index = given.index(options)
+    index = given.index(options, loss_fn, asked)
     score = score_of(options, asked, given, loss_fn, curvature_file(out / PROGRESS / "audit"))
     found = _done(
         lambda: audit(

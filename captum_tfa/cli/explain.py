@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     image = prepared(given.preprocess, picture)
     loss_fn = loss_of(models.check_runs(given.model, image, len(classes)))
     say(given.words())
-    index = given.index(options)
+    index = given.index(options, loss_fn, asked)
     score = score_of(options, asked, given, loss_fn)
     explanation = explained(
         lambda: explain(

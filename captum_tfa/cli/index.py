@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
 from captum_tfa.cli import data, models
 from captum_tfa.cli.errors import UserError, as_user_error, own_errors
-from captum_tfa.cli.model_libraries import check_class_order
+from captum_tfa.cli.opened import loss_of, opened
 from captum_tfa.cli.output import say
-from captum_tfa.index import GradientIndex
+from captum_tfa.index import GradientIndex, build_parts
+from captum_tfa.index.parts import open_folder
 from captum_tfa.index.processes import join_processes
-from captum_tfa.scores import GradDotScore
+from captum_tfa.scores import SumOfScores
 
 # Ranks with less to do wait for the others at the end.
 _PATIENCE = datetime.timedelta(days=7)
@@ -33,37 +33,58 @@ def run(options: argparse.Namespace) -> None:
     with as_user_error(OSError), own_errors():
         if options.action == "build":
             _build(options)
-        elif options.action == "info":
-            say(GradientIndex.open(options.folder).info())
         else:
-            found = GradientIndex.open(options.folder)
-            found.verify()
-            say(f"all is right with the {len(found):,} training examples in {found.folder}")
+            found = open_folder(options.folder)
+            if options.action == "info":
+                _say_what(found)
+            else:
+                _verify(found)
+
+
+def _say_what(indices: Sequence[GradientIndex]) -> None:
+    say("\n".join(index.info() for index in indices))
+
+
+def _verify(indices: Sequence[GradientIndex]) -> None:
+    """Checks them all, and says so.
+
+    Raises:
+        ValueError: There is something wrong with some; the problems of each are named.
+    """
+    problems = []
+    for index in indices:
+        try:
+            index.verify()
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError(" ".join(problems))
+    for index in indices:
+        say(f"all is right with the {len(index):,} training examples in {index.folder}")
 
 
 def _build(options: argparse.Namespace) -> None:
     device = models.choose_device(_device_of_rank(options.device))
     root = data.training_root(options.data)
     classes = data.find_classes(root)
-    model, preprocess = models.build(options.model, len(classes))
-    models.weights_into(model, options.model, options.weights)
-    check_class_order(model, classes)
-    model.to(device).eval()
-    training_set = data.open_folder(root, classes, preprocess)
-    one_logit = models.check_runs(model, training_set[0][0], len(classes))
-    loss_fn = nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
+    given = opened(options, device, root, classes)
+    image = given.training_set[0][0]
+    loss_fn = loss_of(models.check_runs(given.model, image, len(classes)))
+    asked = "tracin" if options.checkpoints else "grad-dot"
+    score = given.plain_score(options, options.loss or loss_fn, asked)
+    settings = {
+        "dimension": options.dimension,
+        "batch_size": options.batch_size or _batch_size(image),
+        "num_workers": options.num_workers,
+        "show_progress": True,
+    }
     with _among_processes(device):
-        index = GradientIndex.build(
-            GradDotScore(model, options.loss or loss_fn),
-            training_set,
-            options.folder,
-            options.dimension,
-            options.batch_size or _batch_size(training_set[0][0]),
-            options.num_workers,
-            show_progress=True,
-        )
+        if isinstance(score, SumOfScores):
+            built = build_parts(score, given.training_set, options.folder, **settings)
+        else:
+            built = [GradientIndex.build(score, given.training_set, options.folder, **settings)]
     if int(os.environ.get("RANK", 0)) == 0:
-        say(index.info())
+        _say_what(built)
 
 
 def _device_of_rank(name: str) -> str:

@@ -69,6 +69,11 @@ example:
   captum-tfa index build pets-index --data pets --model resnet18 --weights pets.pt
   captum-tfa explain --index pets-index --data pets --model resnet18 --weights pets.pt \\
     --image odd.jpg --out why
+
+  captum-tfa index build steps --checkpoints 1.pt 2.pt --data pets --model resnet18 \\
+    --weights pets.pt
+  captum-tfa explain --index steps --score tracin --checkpoints 1.pt 2.pt --data pets \\
+    --model resnet18 --weights pets.pt --image odd.jpg --out why
 """
 
 
@@ -304,6 +309,21 @@ def _add_index(commands: argparse._SubParsersAction[_Parser]) -> None:
     add("--data", metavar="DIR", required=True, help="the training images, as for explain")
     add("--model", metavar="NAME", required=True, help="as for explain")
     add("--weights", metavar="FILE", help="as for explain")
+    several = build.add_mutually_exclusive_group()
+    several.add_argument(
+        "--checkpoints",
+        metavar="FILE",
+        nargs="+",
+        help="an index at each of these state dicts, for explain --score tracin with the same",
+    )
+    several.add_argument(
+        "--ensemble",
+        metavar="FILE",
+        nargs="+",
+        help="an index of the model and one of each of these trainings, for explain --ensemble "
+        "with the same",
+    )
+    build.set_defaults(learning_rates=None)  # they count when the index is asked
     add(
         "--loss",
         choices=("logit", "margin"),
@@ -315,7 +335,7 @@ def _add_index(commands: argparse._SubParsersAction[_Parser]) -> None:
         metavar="D",
         type=whole(1),
         default=2048,
-        help="numbers kept of each image's gradient, 2 bytes each (default: %(default)s)",
+        help="numbers kept of each image's gradient, 3 bytes each (default: %(default)s)",
     )
     add(
         "--batch-size",

@@ -1,4 +1,4 @@
-"""What ``explain`` and ``audit`` are both given: a model, its training images, an index."""
+"""What several commands are given alike: a model, its training images, an index."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from captum_tfa.cli.model_libraries import check_class_order
 from captum_tfa.cli.output import say
 from captum_tfa.curvature import load_curvature
 from captum_tfa.index import GradientIndex
-from captum_tfa.report.arguments import FITTED_TO, WITH_CURVATURE, with_curvature
-from captum_tfa.scores import InfluenceScore, Score
+from captum_tfa.report.arguments import FITTED_TO, WITH_CURVATURE, open_index, with_curvature
+from captum_tfa.scores import GradDotScore, InfluenceScore, Score
 
 # Training images that are tried out, to see whether model, weights and pictures fit together.
 _TRIED = 64
@@ -37,6 +37,7 @@ class Opened:
         root: The folder of the training images.
         classes: Their names.
         device: Of the model.
+        others: The same model from the other trainings of ``--ensemble``.
     """
 
     model: nn.Module
@@ -45,17 +46,46 @@ class Opened:
     root: Path
     classes: list[str]
     device: torch.device
+    others: tuple[nn.Module, ...]
 
-    def index(self, options: argparse.Namespace) -> GradientIndex | None:
-        """The index of ``--index``, if there is one.
+    def plain_score(
+        self, options: argparse.Namespace, loss_fn: nn.Module | str | None, asked: str
+    ) -> Score:
+        """The score that needs no fit and is of the same gradients as the one that is asked for.
+
+        Args:
+            options: Those of the command.
+            loss_fn: The model's loss; None for cross-entropy.
+            asked: The name of the score.
 
         Raises:
-            UserError: It is no index, or of another data set.
+            UserError: It cannot be made of this model or these files.
+        """
+        if asked == "tracin":
+            return scores.made(asked, options, self.model, self.training_set, loss_fn)
+        if self.others:
+            models = [self.model, *self.others]
+            return scores.mean_over("grad-dot", options, models, self.training_set, loss_fn)
+        return GradDotScore(self.model, loss_fn)
+
+    def index(
+        self, options: argparse.Namespace, loss_fn: nn.Module | None, asked: str
+    ) -> list[GradientIndex] | None:
+        """The index of ``--index``, if there is one; of a sum of scores one for each part.
+
+        Args:
+            options: Those of the command.
+            loss_fn: The model's loss; None for cross-entropy.
+            asked: The name of the score.
+
+        Raises:
+            UserError: It is no index, or of another data set, model or loss.
         """
         if options.index is None:
             return None
         with as_user_error(OSError), own_errors():
-            return GradientIndex.open(options.index, self.training_set)
+            score = self.plain_score(options, loss_fn, asked)
+            return open_index(options.index, self.training_set, score)
 
     def words(self, tests: str = "") -> str:
         """What it is, and whether its parts fit together.
@@ -79,24 +109,22 @@ def opened(
     Raises:
         UserError: They cannot be had, or do not fit together.
     """
-    model, preprocess = models.build(options.model, len(classes))
-    models.weights_into(model, options.model, options.weights)
-    check_class_order(model, classes)
-    model.to(device).eval()
+
+    def trained(weights: str | None) -> tuple[nn.Module, models.Preprocess]:
+        model, preprocess = models.build(options.model, len(classes))
+        models.weights_into(model, options.model, weights)
+        check_class_order(model, classes)
+        return model.to(device).eval(), preprocess
+
+    model, preprocess = trained(options.weights)
+    others = tuple(trained(file)[0] for file in options.ensemble or ())
     training_set = data.open_folder(root, classes, preprocess)
-    return Opened(model, preprocess, training_set, root, classes, device)
+    return Opened(model, preprocess, training_set, root, classes, device, others)
 
 
 def loss_of(one_logit: bool) -> nn.Module | None:
     """The loss of a model with one logit for two classes; None, cross-entropy, for others."""
     return nn.BCEWithLogitsLoss(reduction="none") if one_logit else None
-
-
-def _another(options: argparse.Namespace, file: str, opened: Opened) -> nn.Module:
-    """The same model with the weights of another training."""
-    model, _ = models.build(options.model, len(opened.classes))
-    models.weights_into(model, options.model, file)
-    return model.to(opened.device).eval()
 
 
 def score_of(
@@ -120,9 +148,8 @@ def score_of(
         UserError: The options do not fit together, or the file is of another model or data.
     """
     model, training_set = opened.model, opened.training_set
-    others = [_another(options, file, opened) for file in options.ensemble or ()]
-    if others:
-        return scores.mean_over(asked, options, [model, *others], training_set, loss_fn)
+    if opened.others:
+        return scores.mean_over(asked, options, [model, *opened.others], training_set, loss_fn)
     if asked in scores.NEEDING_MORE and options.curvature is None:
         return scores.made(asked, options, model, training_set, loss_fn)
     if asked == WITH_CURVATURE and not _fitted_before(options, kept):

@@ -72,8 +72,9 @@ def add_score(add: _Add) -> None:
     add(
         "--index",
         metavar="DIR",
-        help="an index of the training images, from captum-tfa index build: the ranking takes a "
-        "moment, and the scores shown are exact all the same",
+        help="an index of the training images, from captum-tfa index build, with the same "
+        "--checkpoints or --ensemble if there are any: the ranking takes a moment, and the scores "
+        "shown are exact all the same",
     )
 
 

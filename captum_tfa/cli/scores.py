@@ -36,7 +36,6 @@ def check_options(options: argparse.Namespace, asked: str) -> None:
         reasons = (
             ("--score tracin", asked == "tracin", "its checkpoints are of one training"),
             ("--curvature", options.curvature is not None, "each model has one of its own"),
-            ("--index", options.index is not None, "it is of one model"),
         )
         for name, there, reason in reasons:
             if there:
@@ -48,7 +47,7 @@ def made(
     options: argparse.Namespace,
     model: nn.Module,
     training_set: Dataset[Any],
-    loss_fn: nn.Module | None,
+    loss_fn: nn.Module | str | None,
 ) -> Score:
     """The score of a name in `NEEDING_MORE`.
 
@@ -75,7 +74,7 @@ def mean_over(
     options: argparse.Namespace,
     models: Sequence[nn.Module],
     training_set: Dataset[Any],
-    loss_fn: nn.Module | None,
+    loss_fn: nn.Module | str | None,
 ) -> EnsembleScore:
     """The mean of a score over several models; one with curvature is fitted to each.
 

@@ -22,7 +22,7 @@ from captum_tfa.index.identity import IndexedData, of_score, refuse_other_score,
 from captum_tfa.index.locks import the_builder
 from captum_tfa.index.projection import Projection
 from captum_tfa.index.rows import Rows, fetch, read
-from captum_tfa.index.settings import FILE, PRECISIONS, Settings, scale_for
+from captum_tfa.index.settings import FILE, PARTS, PRECISIONS, Settings, scale_for
 from captum_tfa.index.shards import BESIDE, ShardFiles, told_of_storage
 from captum_tfa.scores import Score
 from captum_tfa.scores.sum_of_scores import SumOfScores
@@ -322,6 +322,11 @@ def _begin(folder: Path, wanted: Settings, data: IndexedData) -> None:
         ValueError: the index there is of something else.
         OSError: there is not enough space.
     """
+    if (folder / PARTS).exists():
+        raise ValueError(
+            f"{folder} holds indices of the parts of a sum of scores, and this is an index of one "
+            "score; name another folder."
+        )
     if (folder / FILE).exists():
         found = Settings.read(folder)
         expected = wanted

@@ -15,6 +15,8 @@ from captum_tfa.index.sealed import read_sealed, write_sealed
 
 FORMAT, VERSION = "captum_tfa.index", 1
 FILE = "index.json"
+PARTS = "parts.json"
+"""What lies where the indices of the parts of a score are."""
 PRECISIONS = ("float16", "float32")
 
 
@@ -83,6 +85,11 @@ class Settings:
             FileNotFoundError: there is none.
             ValueError: it is damaged, or of another version.
         """
+        if (folder / PARTS).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no index of one score, but one for each part of a sum of scores; "
+                "captum_tfa.index.open_parts opens them."
+            )
         if not (folder / FILE).is_file():
             raise FileNotFoundError(
                 f"{folder} holds no index ({FILE} is missing); build one with GradientIndex.build "

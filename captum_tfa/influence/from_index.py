@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from captum_tfa.index import GradientIndex, TrakScore
+from captum_tfa.index import GradientIndex
 from captum_tfa.index.lists import Lists
+from captum_tfa.index.parts import refuse_other_parts, refuse_several_data
 from captum_tfa.index.search import Best, best_of, estimates, self_influence
 from captum_tfa.influence.candidates import Candidates
 from captum_tfa.scores import Score, SumOfScores
@@ -42,14 +43,9 @@ class FromIndex:
                 )
         self.score, self.batch_size = score, batch_size
         self.indices: list[GradientIndex] = list(indices)
-        samples = {(each.settings.count, each.settings.sample) for each in self.indices}
-        if len(samples) > 1:
-            raise ValueError(
-                "The indices are of several data sets: "
-                f"{', '.join(f'{count} examples {sample}' for count, sample in sorted(samples))}."
-            )
+        refuse_several_data(self.indices)
         self.data = next((each.data for each in self.indices if each.data is not None), None)
-        self._of_each(_checked)
+        refuse_other_parts(score, self.indices)
         summed = isinstance(score, SumOfScores)
         if summed and approximate:
             raise ValueError(
@@ -126,31 +122,4 @@ class FromIndex:
     def _of_each(self, compute: Callable[[Score, GradientIndex], Tensor]) -> Tensor:
         """What is additive, from each part of the score and its index."""
         remaining = iter(self.indices)
-        missing = ValueError(
-            f"{len(self.indices)} indices were given for the parts of a {type(self.score).__name__}"
-            "; give one for each, in their order (build_parts makes them)."
-        )
-
-        def of(part: Score) -> tuple[Tensor]:
-            index = next(remaining, None)
-            if index is None:
-                raise missing
-            return (compute(part, index),)
-
-        found = self.score.over_parts(of)[0]
-        if next(remaining, None) is not None:
-            raise missing
-        return found
-
-
-def _checked(score: Score, index: GradientIndex) -> Tensor:
-    inner: Any = score
-    while isinstance(getattr(inner, "score", None), Score):
-        inner = inner.score
-    if isinstance(inner, TrakScore):  # it has been projected: a second time adds noise
-        raise TypeError(
-            "TRAK ranks from an index by itself: give TrakInfluence(score, index), with "
-            'GradDotScore(model, loss_fn="margin") as the score.'
-        )
-    index.refuse_other_score(score)
-    return torch.zeros(())
+        return self.score.over_parts(lambda part: (compute(part, next(remaining)),))[0]

@@ -24,6 +24,7 @@ from captum_tfa.gradients.batches import (
     split,
 )
 from captum_tfa.index import GradientIndex
+from captum_tfa.index.parts import indices_of
 from captum_tfa.influence.from_index import FromIndex
 from captum_tfa.influence.most_influential import checked_k, most_influential
 from captum_tfa.scores import InfluenceByGroup, Score, SumOfScores
@@ -88,10 +89,9 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         self.train_dataset = train_dataset
         self.show_progress, self.rerank = show_progress, operator.index(rerank)
         self._index: FromIndex | None = None
-        if isinstance(train_dataset, GradientIndex):
-            train_dataset = [train_dataset]
-        if isinstance(train_dataset, list | tuple) and _are_indices(train_dataset):
-            self._index = FromIndex(score, train_dataset, batch_size, approximate)
+        indices = indices_of(train_dataset)
+        if indices is not None:
+            self._index = FromIndex(score, indices, batch_size, approximate)
             if self._index.data is not None:
                 self._loader = self._index.data.loader
         else:
@@ -290,10 +290,6 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         if not found:
             raise ValueError("The training set is empty; there is nothing to rank.")
         check_count(self._loader, found)
-
-
-def _are_indices(given: Sequence[Any]) -> bool:
-    return bool(given) and all(isinstance(each, GradientIndex) for each in given)
 
 
 def _length(loader: DataLoader[Any]) -> int | None:

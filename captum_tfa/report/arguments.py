@@ -18,11 +18,15 @@ from captum_tfa.curvature.labels import can_be_drawn
 from captum_tfa.gradients.losses import ExampleLosses
 from captum_tfa.gradients.selection import choose
 from captum_tfa.index import GradientIndex
+from captum_tfa.index.parts import open_folder, refuse_other_parts
 from captum_tfa.scores import GradCosScore, GradDotScore, InfluenceScore, Score
 
 # So many images, spread over the data set, are fetched twice, to see whether they are the same.
 _FETCHED_TWICE = 32
 
+
+Indices = GradientIndex | str | os.PathLike[str] | Sequence[GradientIndex | str | os.PathLike[str]]
+"""An index or its folder; for a sum of scores several, or the folder of all of them."""
 
 SCORES: dict[str, type[Score]] = {"grad-cos": GradCosScore, "grad-dot": GradDotScore}
 """The scores that need nothing but the model, by name."""
@@ -193,21 +197,44 @@ def choose_score(
     return score
 
 
-def open_index(
-    index: GradientIndex | str | os.PathLike[str], train_dataset: Any, score: Score | None
-) -> GradientIndex:
-    """The index, with the training set at hand.
+def open_index(index: Indices, train_dataset: Any, score: Score) -> list[GradientIndex]:
+    """The index, or those of the parts of a sum, with the training set at hand.
+
+    Args:
+        index: As the user gave it.
+        train_dataset: Of which it must be.
+        score: Whose gradients it must hold.
 
     Raises:
         ValueError: It is of another data set, or of another model, loss or choice of parameters
-            than the score.
-        FileNotFoundError: There is no index in the folder.
+            than the score; one index for a sum, or several for one score, or another number than
+            parts, or in another order; something that is no index.
+        FileNotFoundError: There is no index in a folder.
     """
-    folder = index.folder if isinstance(index, GradientIndex) else index
-    opened = GradientIndex.open(folder, train_dataset)
-    if score is not None:
-        opened.refuse_other_score(score)
+    if isinstance(index, str | os.PathLike):
+        opened = open_folder(index, train_dataset)
+    else:
+        given = index if isinstance(index, list | tuple) else [index]
+        opened = [_opened(each, train_dataset) for each in given]
+    refuse_other_parts(score, opened)
     return opened
+
+
+def _opened(index: Any, train_dataset: Any) -> GradientIndex:
+    if not isinstance(index, GradientIndex | str | os.PathLike):
+        raise ValueError(
+            f"index is {_describe(index)}; it must be a GradientIndex or its folder, or for a sum "
+            "of scores a list of these, or the folder that build_parts filled"
+        )
+    folder = index.folder if isinstance(index, GradientIndex) else index
+    return GradientIndex.open(folder, train_dataset)
+
+
+def index_words(opened: Sequence[GradientIndex]) -> str:
+    """What is kept of each example, in words."""
+    numbers = ", ".join(dict.fromkeys(str(each.dimension) for each in opened))
+    parts = f" of each of {len(opened)} parts" if len(opened) > 1 else ""
+    return f"{numbers} numbers an example{parts}"
 
 
 def check_statistics(

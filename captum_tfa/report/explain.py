@@ -7,7 +7,6 @@ with the map of its score on itself, and on the test image.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -18,12 +17,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 from tqdm.auto import tqdm
 
-from captum_tfa.index import GradientIndex
 from captum_tfa.influence import ScoreInfluence
 from captum_tfa.report import arguments, dataset_facts, methods, shared
 from captum_tfa.report.explanation import Answer, Explanation, Setting, TrainingExample
 from captum_tfa.report.mapping import Mapper, random_state_kept
-from captum_tfa.scores import Score, other_side, validate
+from captum_tfa.scores import GradDotScore, Score, other_side, validate
 
 _End = list[tuple[int, float]]
 """Training examples and their scores."""
@@ -39,7 +37,7 @@ def explain(
     noise_level: float = 0.1,
     *,
     score: Score | str | None = None,
-    index: GradientIndex | str | os.PathLike[str] | None = None,
+    index: arguments.Indices | None = None,
     method: str | Sequence[str] | None = None,
     layer: nn.Module | str | None = None,
     loss_fn: Callable[..., Tensor] | str | None = None,
@@ -88,7 +86,9 @@ def explain(
             "grad-cos" is the paper's and needs no fit.
         index: A `GradientIndex` of the training set, or its folder: the ranking then takes a moment
             instead of a pass over the training set. The best by its estimates are scored again
-            exactly, so all scores shown are exact ones. None (default): the whole training set.
+            exactly, so all scores shown are exact ones. For a sum of scores (`TracInScore`,
+            `EnsembleScore`) a list of indices or folders, one for each part in their order, or
+            the folder that ``build_parts`` filled. None (default): the whole training set.
         method: The map of pixels. With ``b`` an image of the training set's mean colour and ``G``
             the mean of ``dS/dx`` over noisy copies (SmoothGrad): ``"occlusion"``, what the score
             loses when a window becomes ``b``, a quarter of the shorter side wide, moved by half of
@@ -137,7 +137,10 @@ def explain(
     image = arguments.check_image(test_input)
     given = arguments.check_statistics(mean, std, image.shape[1])
     count = arguments.check_dataset(train_dataset, image.shape[1])
-    opened = None if index is None else arguments.open_index(index, train_dataset, chosen)
+    opened = None
+    if index is not None:  # a score that has yet to be fitted is of the same gradients as this one
+        of_index = chosen or GradDotScore(model, loss_fn, output_fn, parameters)
+        opened = arguments.open_index(index, train_dataset, of_index)
     layer_asked = found[0] if found else None
     if chosen is not None:
         loss_fn, output_fn = chosen.loss_fn, chosen.output_fn
@@ -203,7 +206,7 @@ def explain(
         "loss": shared.loss_words(asked_with.loss_fn),
         "parameters": "all trainable" if asked_with.choice is None or all_count else "chosen",
         "training_examples": count,
-        "index": None if opened is None else f"{opened.dimension} numbers an example",
+        "index": None if opened is None else arguments.index_words(opened),
         "k": k,
         "nt_samples": nt_samples,
         "noise_level": noise_level,

@@ -14,10 +14,10 @@ from torch.utils.data import Subset, TensorDataset
 import captum_tfa
 from captum_tfa.auditing import audit, collecting
 from captum_tfa.auditing.result import Audit
-from captum_tfa.index import GradientIndex
+from captum_tfa.index import GradientIndex, build_parts
 from captum_tfa.report import explain
 from captum_tfa.report.mapping import Mapper
-from captum_tfa.scores import GradCosScore, GradDotScore
+from captum_tfa.scores import EnsembleScore, GradCosScore, GradDotScore
 from tests.auditing.small import MODEL, TESTS, TRAIN, said, small_audit
 
 
@@ -173,6 +173,23 @@ def test_an_index_gives_the_same_opponents(whole: Audit, tmp_path: Path) -> None
     assert [m.opponents for m in found.mistakes] == [m.opponents for m in whole.mistakes]
     for one, other in zip(found.mistakes, whole.mistakes, strict=True):
         assert one.scores == pytest.approx(other.scores, abs=1e-5)
+
+
+def test_a_sum_has_indices_of_its_parts(tmp_path: Path) -> None:
+    other = copy.deepcopy(MODEL)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.mul_(1.2)
+    score = EnsembleScore([GradCosScore(MODEL), GradCosScore(other)])
+    build_parts(score, TRAIN, tmp_path, dimension=4096, batch_size=8)
+    wanted = small_audit(score=score)
+    found = small_audit(score=score, index=tmp_path)
+    assert found.settings["index"] == "4096 numbers an example of each of 2 parts, seed 0, 1"
+    assert [m.opponents for m in found.mistakes] == [m.opponents for m in wanted.mistakes]
+    for one, other_one in zip(found.mistakes, wanted.mistakes, strict=True):
+        assert one.scores == pytest.approx(other_one.scores, abs=1e-5)
+    with pytest.raises(ValueError, match="2 indices were given for a score that is no sum"):
+        small_audit(index=tmp_path)
 
 
 def test_all_mistakes(whole: Audit) -> None:

@@ -156,6 +156,16 @@ def test_an_index_is_used(wrong_home: Home) -> None:
     assert "numbers an example" in Path("found", "report.html").read_text(encoding="utf-8")
 
 
+def test_an_index_of_several_trainings_is_used(wrong_home: Home) -> None:
+    state = torch.load("weights.pt", weights_only=True)
+    torch.save({name: value * 1.1 for name, value in state.items()}, "other.pt")
+    build = ["index", "build", "kept", "--data", "pets", "--model", wrong_home.model]
+    assert main([*build, "--weights", "weights.pt", "--ensemble", "other.pt"]) == 0
+    assert main(arguments(wrong_home, ensemble="other.pt", index="kept")) == 0
+    told = Path("found", "report.html").read_text(encoding="utf-8")
+    assert "numbers an example of each of 2 parts" in told
+
+
 def test_the_mean_over_several_trainings(wrong_home: Home) -> None:
     state = torch.load("weights.pt", weights_only=True)
     torch.save({name: value * 1.1 for name, value in state.items()}, "other.pt")

@@ -15,20 +15,20 @@ from tests.cli.conftest import Home
 
 
 def test_a_model_is_ready_and_says_what_it_is(home: Home) -> None:
-    options = argparse.Namespace(model=home.model, weights="weights.pt", index=None)
+    options = argparse.Namespace(model=home.model, weights="weights.pt", index=None, ensemble=None)
     given = opened(options, torch.device("cpu"), Path("pets/train"), ["cat", "dog"])
     state = torch.load("weights.pt", weights_only=True)
     assert all(torch.equal(value, state[name]) for name, value in given.model.state_dict().items())
     assert not given.model.training
     assert given.training_set[0][0].shape == (3, 12, 12)
-    assert given.index(options) is None
+    assert given.index(options, None, "grad-cos") is None
     words = given.words("3 test images in there\n").splitlines()
     assert words[0] == "8 training images of 2 classes in pets/train: cat, dog"
     assert words[1] == "3 test images in there"
     assert words[-1].startswith("the model is right on ")
     options.index = "none"
     with pytest.raises(UserError, match="holds no index"):
-        given.index(options)
+        given.index(options, None, "grad-cos")
 
 
 def test_one_logit_has_the_loss_of_two_classes() -> None:

@@ -1,7 +1,7 @@
 """A process that builds the tests' index: ``python -m tests.index.builder FOLDER COUNT DELAY``.
 
 Under torchrun it is one of several. ``DIE_ONCE`` names a file: the last rank then makes it and dies
-in the middle of its work, if it was not there yet.
+in the middle of its work, if it was not there yet. ``PARTS`` makes it the indices of a sum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from captum_tfa.index.processes import join_processes
-from tests.index.small import BATCH, Counted, build
+from tests.index.small import BATCH, Counted, build, build_sum
 
 
 class _Deadly(Counted):
@@ -39,7 +39,8 @@ def main() -> None:
         if once and last and not Path(once).exists():
             Path(once).touch()
             kind = _Deadly
-    build(kind(count, delay), folder)
+    make = build_sum if "PARTS" in os.environ else build
+    make(kind(count, delay), folder)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from captum_tfa import GradientIndex
-from tests.index.small import Counted, build, contents
+from captum_tfa.index import open_parts
+from tests.index.small import Counted, build, build_sum, contents
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -45,3 +46,15 @@ def test_a_rank_that_dies_is_started_again(tmp_path: Path) -> None:
     assert dead.exists()
     build(Counted(COUNT), tmp_path / "one")
     assert contents(tmp_path / "many") == contents(tmp_path / "one")
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_several_processes_write_the_parts_of_a_sum_as_one_does(tmp_path: Path, dies: bool) -> None:
+    dead = tmp_path / "dead"
+    torchrun(tmp_path / "many", 2, PARTS="1", **({"DIE_ONCE": str(dead)} if dies else {}))
+    assert dead.exists() == dies
+    build_sum(Counted(COUNT), tmp_path / "one")
+    for name in ("000", "001"):
+        assert contents(tmp_path / "many" / name) == contents(tmp_path / "one" / name)
+    for index in open_parts(tmp_path / "many", Counted(COUNT)):
+        index.verify()
