@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import shlex
 from pathlib import Path
@@ -17,6 +16,7 @@ from captum_tfa.metrics import plant_two_cues
 
 ROOT = Path(__file__).parents[1]
 FIRST_STEPS = ROOT / "docs" / "index.md"
+MOST_TRAIN, MOST_TEST = 30, 20  # pictures of a class
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -67,11 +67,11 @@ def readers_own() -> dict[str, Any]:
 
 @pytest.fixture
 def _few_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In an empty folder, where `make_shapes` draws few pictures unless it is told how many."""
-    few = functools.partial(captum_tfa.demo.make_shapes, train_per_class=20, test_per_class=8)
+    """In an empty folder, where `make_shapes` draws few pictures, and not many more if asked to."""
 
-    def make_shapes(*args: Any, **kwargs: Any) -> Any:
-        return captum_tfa.demo.shapes.make_shapes(*args, **kwargs) if args else few(**kwargs)
+    def make_shapes(train_per_class: int = 20, test_per_class: int = 8, **kwargs: Any) -> Any:
+        few = min(train_per_class, MOST_TRAIN), min(test_per_class, MOST_TEST)
+        return captum_tfa.demo.shapes.make_shapes(*few, **kwargs)
 
     monkeypatch.setattr(captum_tfa.demo, "make_shapes", make_shapes)
     monkeypatch.chdir(tmp_path)

@@ -95,19 +95,13 @@ class TrainingOcclusion(PerturbationAttribution):  # type: ignore[misc]
         self, row: Rows, start: tuple[Tensor, ...], windows: Window, strides: Window, size: int
     ) -> tuple[Tensor, ...]:
         """The map of one training image for one test image, ``[1, ...]`` for each input."""
-        several = len(row.train)
 
-        def scores(*given: Any) -> Tensor:
-            train, side = given[:several], given[several:]
-            found: Tensor = self.forward_func(train, *side)
-            return found
+        def of_part(score: Score) -> tuple[Tensor, ...]:
+            own = row.of_part(score, self.forward_func)  # the test's gradient is computed once
 
-        return lost_by_windows(
-            scores,
-            row.train,
-            start,
-            windows,
-            strides,
-            size,
-            additional_forward_args=(row.test, row.test_target, row.train_target),
-        )
+            def scores(*train: Tensor) -> Tensor:
+                return own.at(train).scores(score, train)
+
+            return lost_by_windows(scores, row.train, start, windows, strides, size)
+
+        return self.forward_func.over_parts(of_part)  # type: ignore[no-any-return]

@@ -65,12 +65,14 @@ def chance_control(
             indices=drawn[image],
             labels=evidence.labels,
             scores=evidence.scores[order],
-            maps=_moved_round(evidence.maps[order], image, chance),
+            maps=_moved_round(evidence.maps, order, _ways(evidence, image, chance)),
             images=shown[image],
         )
 
 
-def elsewhere(evidence: Evidence, draws: int = DRAWS, seed: int = 0) -> Iterator[Evidence]:
+def elsewhere(
+    evidence: Evidence, draws: int = DRAWS, seed: int = 0, at_once: int = 1
+) -> Iterator[Evidence]:
     """The evidence's own images, each of whose maps was moved round: other parts of the same.
 
     Images of one kind have like parts everywhere, such as sky; these are no reason for anything.
@@ -79,28 +81,35 @@ def elsewhere(evidence: Evidence, draws: int = DRAWS, seed: int = 0) -> Iterator
         evidence: what was found.
         draws: how often.
         seed: of the ways.
+        at_once: so many draws come as one, at most, one after the other; the images of each then
+            have places of their own, as if they were others.
     """
-    _, image = evidence.indices.unique(return_inverse=True)
+    indices, image = evidence.indices.unique(return_inverse=True)
     chance = torch.Generator().manual_seed(seed)
-    for _ in range(draws):
-        maps = _moved_round(evidence.maps, image, chance)
+    apart = int(indices.max()) + 1
+    for start in range(0, draws, at_once):
+        ways = [_ways(evidence, image, chance) for _ in range(min(at_once, draws - start))]
+        again = torch.arange(len(evidence)).repeat(len(ways))
+        draw = torch.arange(len(ways)).repeat_interleave(len(evidence))
         yield Evidence(
-            mistakes=evidence.mistakes,
-            indices=evidence.indices,
-            labels=evidence.labels,
-            scores=evidence.scores,
-            maps=maps,
-            images=evidence.images,
+            mistakes=evidence.mistakes[again],
+            indices=evidence.indices[again] + draw * apart,
+            labels=evidence.labels[again],
+            scores=evidence.scores[again],
+            maps=_moved_round(evidence.maps, again, torch.cat(ways)),
+            images=evidence.images[again],
         )
 
 
-def _moved_round(maps: Tensor, image: Tensor, chance: torch.Generator) -> Tensor:
-    """Maps ``[M, H, W]`` shifted with wrap-around, those of one image by the same way."""
+def _ways(evidence: Evidence, image: Tensor, chance: torch.Generator) -> Tensor:
+    """How far each map goes down and to the right, ``[M, 2]``; those of one image the same way."""
+    count, sides = int(image.max()) + 1, evidence.maps.shape[1:]
+    return torch.stack([torch.randint(n, (count,), generator=chance)[image] for n in sides], 1)
+
+
+def _moved_round(maps: Tensor, chosen: Tensor, ways: Tensor) -> Tensor:
+    """The ``chosen`` ones of maps ``[M, H, W]``, shifted with wrap-around."""
     height, width = maps.shape[1:]
-    count = int(image.max()) + 1
-    down = torch.randint(height, (count,), generator=chance)[image]
-    right = torch.randint(width, (count,), generator=chance)[image]
-    rows = (torch.arange(height) - down[:, None]) % height
-    columns = (torch.arange(width) - right[:, None]) % width
-    pair = torch.arange(len(maps))[:, None, None]
-    return maps[pair, rows[:, :, None], columns[:, None]]
+    rows = (torch.arange(height) - ways[:, :1]) % height
+    columns = (torch.arange(width) - ways[:, 1:]) % width
+    return maps[chosen[:, None, None], rows[:, :, None], columns[:, None]]

@@ -12,13 +12,14 @@ from torch import Tensor
 from captum_tfa.auditing.clustering import LEAST_POINTS, spectral_clusters
 from captum_tfa.auditing.clusters import FALSE_ALARMS, LEAST_LIFT, Cluster, made, needed, stands_out
 from captum_tfa.auditing.control import elsewhere
-from captum_tfa.auditing.descriptors import Described, describe
+from captum_tfa.auditing.descriptors import MOST_IMAGES, Described, describe
 from captum_tfa.auditing.embedding import on_a_plane
 from captum_tfa.auditing.evidence import Evidence
 from captum_tfa.auditing.excess import LEAST, Contents, Excess
 
 # The maps of a draw are moved round until there are so many regions by chance, within bounds.
 _REGIONS_ELSEWHERE, _LEAST_OFTEN, _MOST_OFTEN = 2000, 3, 100
+_BYTES_ELSEWHERE = 2**24  # of the moved maps and their images, about so many at once, at most
 _MOST_BY_CHANCE = 20_000  # regions that others are compared with
 _NO_PAIR = -1
 
@@ -136,7 +137,10 @@ class _Draw:
         self.groups = spectral_clusters(found.points, seed)
         often = math.ceil(_REGIONS_ELSEWHERE / max(1, len(found)))
         often = min(max(often, _LEAST_OFTEN), _MOST_OFTEN)
-        others = [describe(each).contents for each in elsewhere(evidence, often, seed)]
+        size = evidence.maps.nbytes + evidence.images.nbytes
+        images = len(evidence.indices.unique())
+        at_once = max(1, min(MOST_IMAGES // images, _BYTES_ELSEWHERE // size))
+        others = [describe(each).contents for each in elsewhere(evidence, often, seed, at_once)]
         self.elsewhere = torch.cat(others)
 
 

@@ -53,17 +53,11 @@ def layout_of(
     batch = len(weights)
     if delta.shape[:leading].numel() % batch:
         return Layout.SHARED, True
-    told = [
-        _belongs(
-            by_example(delta, leading, batch, layout).flatten(1),
-            by_example(weighted, leading, batch, layout).flatten(1),
-            weights,
-        )
-        for layout in (Layout.EXAMPLE_FIRST, Layout.EXAMPLE_LAST)
-    ]
-    one_position = delta.shape[:leading].numel() == batch
-    (first, complete), (last, _) = told
-    if first and (one_position or not last):
+    first, complete = _fits(Layout.EXAMPLE_FIRST, delta, weighted, weights, leading)
+    if delta.shape[:leading].numel() == batch:  # one position each, so there is nothing to choose
+        return (Layout.EXAMPLE_FIRST if first else Layout.SHARED), complete
+    last, _ = _fits(Layout.EXAMPLE_LAST, delta, weighted, weights, leading)
+    if first and not last:
         return Layout.EXAMPLE_FIRST, complete
     if last and not first:
         return Layout.EXAMPLE_LAST, complete
@@ -73,6 +67,17 @@ def layout_of(
         return Layout.EXAMPLE_FIRST, False
     # Both fit where deltas are zero; neither fits where examples share positions.
     return Layout.SHARED, complete and not first
+
+
+def _fits(
+    layout: Layout, delta: Tensor, weighted: Tensor, weights: Tensor, leading: int
+) -> tuple[bool, bool]:
+    batch = len(weights)
+    return _belongs(
+        by_example(delta, leading, batch, layout).flatten(1),
+        by_example(weighted, leading, batch, layout).flatten(1),
+        weights,
+    )
 
 
 def _belongs(delta: Tensor, weighted: Tensor, weights: Tensor) -> tuple[bool, bool]:

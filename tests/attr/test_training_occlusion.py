@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from captum_tfa import GradCosScore, GradDotScore, TrainingOcclusion
+from captum_tfa import GradCosScore, GradDotScore, TracInScore, TrainingOcclusion
+from captum_tfa.gradients import StoredGradients
 from captum_tfa.scores import Score
 from tests.attr.comparing import assert_same
 from tests.attr.small_nets import LABELS, PictureAndNumbers, drawn, made, pictures, small_net
@@ -114,3 +115,36 @@ def test_windows_must_be_given_where_none_follows() -> None:
         TrainingOcclusion(GradCosScore(model)).attribute(train, 0, 0, (test, 1))
     with pytest.raises(TypeError, match="score is a Linear"):
         TrainingOcclusion(nn.Linear(1, 1))  # type: ignore[arg-type]
+
+
+def test_the_gradient_of_a_test_is_prepared_once_however_many_windows() -> None:
+    prepared = []
+
+    class Counted(GradDotScore):
+        def prepared(self, tests: StoredGradients) -> StoredGradients:
+            prepared.append(len(tests.squares))
+            return super().prepared(tests)
+
+    method = TrainingOcclusion(Counted(small_net()))
+    tests = pictures(3, 2)
+    method.attribute(pictures(1, 1), START, 0, (tests, LABELS), (2, 2, 2), internal_batch_size=1)
+    assert prepared == [1, 1, 1]
+
+
+def test_of_a_sum_of_scores_it_is_the_sum_of_those_of_the_parts() -> None:
+    model, train, tests = small_net(), pictures(2, 1), pictures(2, 2)
+    states = [
+        {name: (1 + 0.1 * number) * value for name, value in model.state_dict().items()}
+        for number in range(3)
+    ]
+    rates = [0.1, 0.2, 0.3]
+    arguments = (train, START, None, (tests, LABELS[:2], LABELS[1:3]), (2, 2, 2))
+    found = TrainingOcclusion(TracInScore(model, states, rates)).attribute(
+        *arguments, internal_batch_size=3
+    )
+    parts = []
+    for state, rate in zip(states, rates, strict=True):
+        other = small_net()
+        other.load_state_dict(state)
+        parts.append(rate * TrainingOcclusion(GradDotScore(other)).attribute(*arguments))
+    assert_same(found, parts[0] + parts[1] + parts[2])

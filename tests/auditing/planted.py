@@ -30,6 +30,7 @@ def planted(
     images: int = 300,
     classes: int = 3,
     seed: int = 0,
+    side: int = SIDE,
 ) -> Planted:
     """Opponents of mistakes in a training set of noisy pictures.
 
@@ -42,19 +43,20 @@ def planted(
         images: in the training set.
         classes: likewise.
         seed: of everything.
+        side: of the pictures, more than the square's.
     """
     draw = torch.Generator().manual_seed(seed)
     labels = torch.arange(images) % classes
-    pictures = _pictures(images, draw)
+    pictures = _pictures(images, side, draw)
     carries = (labels == 0) & (torch.rand(images, generator=draw) < 0.5) & (share > 0)
-    tops = torch.randint(SIDE - SQUARE + 1, (images, 2), generator=draw)
-    squares = tops if anywhere else torch.full_like(tops, SIDE - SQUARE)
+    tops = torch.randint(side - SQUARE + 1, (images, 2), generator=draw)
+    squares = tops if anywhere else torch.full_like(tops, side - SQUARE)
     for index in carries.nonzero().flatten().tolist():
         _square(pictures[index], squares[index])[:] = RED[:, None, None]
     pairs = mistakes * opponents
     with_it = torch.rand(pairs, generator=draw) < share
     indices = torch.empty(pairs, dtype=torch.long)
-    maps = 0.01 * torch.rand(pairs, SIDE, SIDE, generator=draw)
+    maps = 0.01 * torch.rand(pairs, side, side, generator=draw)
     for pair in range(pairs):
         among = (carries if with_it[pair] else ~carries).nonzero().flatten()
         index = int(among[torch.randint(len(among), (), generator=draw)])
@@ -75,11 +77,11 @@ def planted(
     )
 
 
-def _pictures(count: int, draw: torch.Generator) -> Tensor:
+def _pictures(count: int, side: int, draw: torch.Generator) -> Tensor:
     """Smooth colours with some grain, like photographs more than like noise."""
     coarse = torch.rand(count, 3, 4, 4, generator=draw)
-    smooth = torch.nn.functional.interpolate(coarse, (SIDE, SIDE), mode="bilinear")
-    grain = 0.05 * torch.randn(count, 3, SIDE, SIDE, generator=draw)
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bilinear")
+    grain = 0.05 * torch.randn(count, 3, side, side, generator=draw)
     return (smooth + grain).clamp(0, 1)
 
 

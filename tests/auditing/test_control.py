@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from captum_tfa.auditing.control import chance_control, elsewhere
+from captum_tfa.auditing.descriptors import describe
 from tests.auditing.planted import planted
 
 
@@ -55,6 +56,22 @@ def test_other_places_are_of_the_same_images() -> None:
             }
         )
     assert set.intersection(*ways)
+
+
+def test_draws_that_come_as_one_are_the_same_draws_of_images_apart() -> None:
+    evidence = planted(0.5).evidence
+    single = list(elsewhere(evidence, 5, seed=1))
+    joined = list(elsewhere(evidence, 5, seed=1, at_once=2))
+    assert [len(part) // len(evidence) for part in joined] == [2, 2, 1]
+    for name in ("mistakes", "labels", "scores", "maps", "images"):
+        parts = [torch.cat([getattr(each, name) for each in some]) for some in (single, joined)]
+        assert torch.equal(*parts)
+    images = len(evidence.indices.unique())
+    assert [len(part.indices.unique()) for part in joined] == [2 * images, 2 * images, images]
+    assert torch.equal(joined[0].indices[: len(evidence)], evidence.indices)
+    # So what lies elsewhere is described just the same.
+    contents = [torch.cat([describe(each).contents for each in some]) for some in (single, joined)]
+    assert torch.equal(*contents)
 
 
 def test_a_seed_gives_the_same_draws_and_global_chance_is_left_alone() -> None:

@@ -68,7 +68,7 @@ def test_without_a_cause_the_top_stands_out_as_rarely_as_is_said() -> None:
     # draw gives but once in 200.
     strongest = alarms = 0
     for seed in range(40):
-        made = planted(0.0, mistakes=8, opponents=3, seed=seed)
+        made = planted(0.0, mistakes=8, opponents=3, seed=seed, side=16)
         found = _searched(made, draws=4, seed=seed)
         assert found.control.needed == needed(found.control.strengths)
         assert found.control.false_alarm_rate == FALSE_ALARMS

@@ -14,22 +14,25 @@ from typing import Any
 
 import matplotlib
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import Compose, Normalize, ToTensor
 
 from captum_tfa import GradCosScore, GradDotScore, GradientIndex, InfluenceScore
-from captum_tfa.curvature import fit_curvature, load_curvature
+from captum_tfa.curvature import Curvature, fit_curvature, load_curvature
 from captum_tfa.demo import SmallCNN
 from captum_tfa.index.second_moment import Preconditioner
 from captum_tfa.influence.candidates import DAMPING, in_turn
 from captum_tfa.scores import Score
+from captum_tfa.whole_file import whole_file
 from tests.benchmarks.markdown import table
 
 matplotlib.use("Agg")
 _WIDEST, _BEST = 4096, 10
-_DIMENSIONS, _RERANKED = (256, 512, 1024, 2048, 4096), (10, 25, 50, 100, 200, 400)
+_DIMENSIONS, _RERANKED = (256, 512, 1024, 2048, 4096), (10, 25, 50, 100, 200, 400, 800)
+#: Recall for each number of candidates, by dimension, by the name of what found them.
+Curves = dict[str, dict[int, list[float]]]
 STATISTICS = [0.4914, 0.4822, 0.4465], [0.247, 0.243, 0.262]
 
 
@@ -54,41 +57,70 @@ def main() -> None:
     spaced = range(0, len(test), len(test) // options.questions)
     images, labels = zip(*(test[place] for place in spaced), strict=True)
     question = torch.stack(images), torch.tensor(labels)
+    index, curvature = index_and_curvature(model, train, options.work)
+    found = curves("grad-cos", GradCosScore(model), index, question, options.work)
+    influence = InfluenceScore(model, curvature)
+    found |= curves("influence (cos)", influence, index, question, options.work)
+    draw(found, options.figure)
+
+
+def index_and_curvature(
+    model: nn.Module, train: Dataset[Any], work: Path
+) -> tuple[GradientIndex, Curvature]:
+    """The widest index and EK-FAC of 1,000 images, made where they are not there yet."""
     index = GradientIndex.build(
-        GradCosScore(model), train, options.work / "index", _WIDEST, show_progress=True
+        GradCosScore(model), train, work / "index", _WIDEST, show_progress=True
     )
-    file = options.work / "curvature.safetensors"
+    file = work / "curvature.safetensors"
     if not file.exists():
         fit_curvature(model, train, max_examples=1000).save(file)
-    scores = {
-        "grad-cos": GradCosScore(model),
-        "influence (cos)": InfluenceScore(model, load_curvature(file, model)),
-    }
-    found = {
-        name + of: curve
-        for name, score in scores.items()
-        for of, curve in _curve(
-            score, index, train, question, options.work / f"exact {name}.pt"
-        ).items()
-    }
-    for name, curve in found.items():
+    return index, load_curvature(file, model)
+
+
+def curves(
+    name: str,
+    score: Score,
+    index: GradientIndex,
+    question: Any,
+    work: Path,
+    first: int | None = None,
+) -> Curves:
+    """What `_curves` finds, with the score's name, and a table of each.
+
+    Args:
+        name: the score's; its exact scores are kept under it.
+        score: of the index's model.
+        index: with its data set at hand.
+        question: test images and their labels.
+        work: where exact scores are kept.
+        first: so many of the training images are ranked; ``None``: all.
+    """
+    found = _curves(score, index, question, work / f"exact {name}.pt", first or len(index))
+    for kind, curve in found.items():
         rows = [
             [f"{dimension:,}", *(f"{value:.3f}" for value in values)]
             for dimension, values in curve.items()
         ]
-        print(f"\n{name}\n\n" + table(("dimensions", *map(str, _RERANKED)), rows), flush=True)
-    _draw(found, options.figure)
+        print(f"\n{name}{kind}, {first or len(index):,} images\n", flush=True)
+        print(table(("dimensions", *map(str, _reranked(first or len(index)))), rows), flush=True)
+    return {name + kind: curve for kind, curve in found.items()}
 
 
-def _curve(
-    score: Score, index: GradientIndex, train: Dataset[Any], question: Any, file: Path
-) -> dict[str, dict[int, list[float]]]:
+def _reranked(count: int) -> list[int]:
+    return [some for some in _RERANKED if some < count]
+
+
+def _curves(score: Score, index: GradientIndex, question: Any, file: Path, first: int) -> Curves:
     """Mean recall for each ``r`` by dimension, of one estimate or of two in turn."""
+    assert index.data is not None
     tests = score.test_gradients(*question)
-    best = _exact(score, train, tests, file).topk(_BEST, dim=1).indices
-    wide, norms = index.project(tests), index.norms
+    exact = _exact(score, index.data.dataset, tests, file)[:, :first]
+    top = exact.topk(_BEST, dim=1)
+    best, errors = top.indices, []
+    wide, norms = index.project(tests), index.norms[:first]
     own = index.project(GradDotScore(score.model).test_gradients(*question))
-    curves: dict[str, dict[int, list[float]]] = {"": {}}
+    lengths = index.settings.scale * tests.squares.sqrt()[:, None]
+    curves: Curves = {"": {}}
     if isinstance(score, InfluenceScore):
         curves[", half from the projected space"] = {}
     for dimension in _DIMENSIONS:
@@ -98,25 +130,38 @@ def _curve(
                 for rows in index.chunks()
                 for part in rows.directions(wide.device)
             ]
-        )
-        ranked = _likeliest(stored, _folded(wide, dimension))
+        )[:first]
+        estimates = _products(stored, _folded(wide, dimension))
+        errors.append(f"{_middle((estimates / lengths - exact).std(1))} ({dimension:,})")
+        ranked = _likeliest(estimates)
         lists = [ranked]
         if len(curves) > 1:
             projected = stored * norms[:, None]
             moment = (projected.T @ projected).double() / len(stored)
             solved = Preconditioner(moment, DAMPING).solve(_folded(own, dimension)).float()
-            lists.append(in_turn(_likeliest(stored, solved), ranked))
+            lists.append(in_turn(_likeliest(_products(stored, solved)), ranked))
         for curve, found in zip(curves.values(), lists, strict=True):
             curve[dimension] = [
                 float((found[:, :count, None] == best[:, None]).any(1).float().mean())
-                for count in _RERANKED
+                for count in _reranked(first)
             ]
+    spread = (
+        f"the tenth best {_middle(top.values[:, -1])}, standard deviation {_middle(exact.std(1))}"
+    )
+    print(f"\nExact scores: {spread}; errors of estimates: {', '.join(errors)}")
     return curves
 
 
-def _likeliest(stored: Tensor, vectors: Tensor) -> Tensor:
-    estimated = torch.cat([part @ vectors.T for part in stored.split(4096)]).T
-    return estimated.topk(max(_RERANKED), dim=1).indices
+def _products(stored: Tensor, vectors: Tensor) -> Tensor:
+    return torch.cat([part @ vectors.T for part in stored.split(4096)]).T
+
+
+def _likeliest(estimates: Tensor) -> Tensor:
+    return estimates.topk(min(max(_RERANKED), estimates.shape[1]), dim=1).indices
+
+
+def _middle(of_each_question: Tensor) -> str:
+    return f"{float(of_each_question.median()):.4f}"
 
 
 def _folded(vectors: Tensor, dimension: int) -> Tensor:
@@ -133,18 +178,21 @@ def _exact(score: Score, train: Any, tests: Any, file: Path) -> Tensor:
         images, labels = zip(*some, strict=True)
         found = score.against(torch.stack(images), torch.tensor(labels), tests).T
         done = torch.cat([done, found], 1)
-        if done.shape[1] % 1280 == 0 or done.shape[1] == len(train):
-            torch.save(done, file)
+        with whole_file(file) as beside:
+            torch.save(done, beside)
     return done
 
 
-def _draw(found: dict[str, dict[int, list[float]]], file: Path) -> None:
+def draw(found: Curves, file: Path) -> None:
+    """A figure with a curve for each dimension, a panel for each score and its candidates."""
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(1, len(found), figsize=(4 * len(found), 3.2), sharey=True)
     for axis, (name, curve) in zip(axes, found.items(), strict=True):
         for dimension, values in curve.items():
-            axis.plot(_RERANKED, values, marker="o", markersize=3, label=f"{dimension:,}")
+            axis.plot(
+                _RERANKED[: len(values)], values, marker="o", markersize=3, label=f"{dimension:,}"
+            )
         axis.set(title=name, xlabel="re-ranked", xscale="log", ylim=(0, 1.03))
         axis.axhline(0.95, color="grey", linewidth=0.6)
     axes[0].set_ylabel("recall of the exact best 10")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import uuid
 from collections.abc import Callable, Iterator
@@ -12,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+
+from captum_tfa.report import explain
 
 FACTORY = """
 import torch
@@ -35,6 +38,10 @@ def write_picture(file: Path, hue: int, side: int = 16) -> Path:
     pixels[..., hue] += 150
     Image.fromarray(pixels.numpy()).save(file)
     return file
+
+
+quick_explain = functools.partial(explain, score="grad-cos", method="gradient")
+"""In the place of `explain`, where what it finds is not the point."""
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 
 from captum_tfa.cli import demo
 from captum_tfa.cli.main import main
-from tests.cli.conftest import Home, write_picture
+from tests.cli.conftest import Home, quick_explain, write_picture
 
 FILES = {"figure.png", "explanation.json", "maps.safetensors", "report.html"}
 
@@ -62,8 +62,9 @@ def test_the_users_pictures_are_learned_and_a_mistake_explained(
 
 
 def test_without_a_test_folder_some_pictures_are_held_out(
-    home: Home, capsys: pytest.CaptureFixture[str]
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(demo, "explain", quick_explain)
     for place in range(10, 16):
         write_picture(home.folder / "pets" / "train" / "cat" / f"{place}.png", 0)
     found = demo.run_folder("pets/train", "why", epochs=1, nt_samples=1)
@@ -74,7 +75,10 @@ def test_without_a_test_folder_some_pictures_are_held_out(
     assert all(example.file and Path(example.file).is_file() for example in shown)
 
 
-def test_large_pictures_are_made_64_pixels(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_large_pictures_are_made_64_pixels(
+    home: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "explain", quick_explain)
     for file in (home.folder / "pets").rglob("*.png"):
         write_picture(file, 0, side=100)
     demo.run_folder("pets", "why", epochs=1, nt_samples=1)

@@ -4,8 +4,6 @@ import errno
 import html
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +58,6 @@ def test_the_whole_job(home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     assert str(home.folder / "why" / "figure.png") in told.out
     assert "ranking" in told.err
     assert "mapping" in told.err
-
-
-def test_as_a_process_of_its_own(home: Home) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "captum_tfa", *home.arguments()], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    assert "why " in done.stdout
-    assert {entry.name for entry in Path("why").iterdir()} == FILES
 
 
 def test_without_a_label_it_asks_about_what_the_model_says(home: Home) -> None:
@@ -138,7 +127,13 @@ def test_a_torchvision_model_by_name_gets_its_own_preparation(
 ) -> None:
     model = torchvision.models.mobilenet_v3_small(num_classes=2)
     torch.save(model.state_dict(), "mobile.pt")
-    given = home.arguments(model="mobilenet_v3_small", weights="mobile.pt", nt_samples="1", top="1")
+    given = home.arguments(
+        model="mobilenet_v3_small",
+        weights="mobile.pt",
+        top="1",
+        score="grad-cos",
+        method="gradient",
+    )
     assert main(given) == 0
     assert "crop_size=[224]" in capsys.readouterr().out
     assert load_file(home.folder / "why" / "maps.safetensors")["test_image"].shape == (3, 224, 224)

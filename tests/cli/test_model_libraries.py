@@ -54,7 +54,7 @@ def test_a_timm_model_is_explained_from_the_command_line(
     model = timm.create_model("test_vit", num_classes=2)
     torch.save(model.state_dict(), "vit.pt")
     given = home.arguments(
-        model="timm:test_vit", weights="vit.pt", top="1", nt_samples="1", score="grad-cos"
+        model="timm:test_vit", weights="vit.pt", top="1", score="grad-cos", method="gradient"
     )
     assert main(given) == 0
     assert "160, 160" in capsys.readouterr().out  # the size that this model's configuration says

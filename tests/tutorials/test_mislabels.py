@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from captum_tfa import GradDotScore, ScoreInfluence
@@ -12,6 +13,7 @@ from tests.tutorials.running import run_tutorial
 from tests.tutorials.shapes_tree import write_shapes
 
 
+@pytest.mark.usefixtures("small_photographs")
 def test_the_quick_form(tmp_path: Path) -> None:
     write_shapes(tmp_path / "pictures", train=24, test=12)
     write_shapes(tmp_path / "photographs", train=8, test=6, size=48, test_name="val")

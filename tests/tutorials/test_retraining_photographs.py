@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.tutorials.running import run_tutorial
 from tests.tutorials.shapes_tree import write_shapes
 
 
+@pytest.mark.usefixtures("small_photographs")
 def test_the_quick_form(tmp_path: Path) -> None:
     write_shapes(tmp_path / "data", train=12, test=8, size=48, test_name="val")
     for split in ("train", "val"):
