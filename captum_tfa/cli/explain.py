@@ -22,9 +22,6 @@ from captum_tfa.report.arguments import (
 from captum_tfa.report.saving import FIGURE, REPORT, try_destination
 from captum_tfa.scores import Score
 
-# Training images that are tried out, to see whether model, weights and pictures fit together.
-_TRIED = 64
-
 
 def run(options: argparse.Namespace) -> None:
     """Does what the options say and prints what was found.

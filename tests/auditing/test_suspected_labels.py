@@ -79,5 +79,4 @@ def test_planted_wrong_labels_are_found(epochs: int, rate: float) -> None:
         model=model, train=train, tests=tests, score=None, max_mistakes=2, k=2, controls=1
     )
     found = mislabel_detection(audit.suspicion, wrong)
-    print(found.auc, "of the first", [bool(wrong[each.index]) for each in audit.suspected_labels])
     assert found.auc.mean > 0.75
