@@ -193,7 +193,8 @@ def draw(found: Curves, file: Path) -> None:
             axis.plot(
                 _RERANKED[: len(values)], values, marker="o", markersize=3, label=f"{dimension:,}"
             )
-        axis.set(title=name, xlabel="re-ranked", xscale="log", ylim=(0, 1.03))
+        axis.set_title(name.replace(", half", ",\nhalf"), fontsize=9)
+        axis.set(xlabel="re-ranked", xscale="log", ylim=(0, 1.03))
         axis.axhline(0.95, color="grey", linewidth=0.6)
     axes[0].set_ylabel("recall of the exact best 10")
     axes[-1].legend(title="dimensions", fontsize=7)
