@@ -4,8 +4,8 @@
 ``‖g‖‖u‖ / √D``. But ``H⁻¹`` turns ``u`` away from what all gradients share, so products are small
 and the noise is not. Influence in the projected space, ``φ(g)ᵀ (ΦᵀΦ/N + λ)⁻¹ φ(g_test)``, leaves
 out what all share after projecting, and so has less noise, but another curvature than ``H``. Where
-one of the two is bad the other one is good: each gives half of the candidates of a score with
-curvature.
+one of the two is bad the other one is good: each gives half of the first candidates of a score with
+curvature. Then their exact scores tell where to look next (see `foretelling`).
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ from captum_tfa.index.best import best
 from captum_tfa.index.lists import Lists
 from captum_tfa.index.search import Best, Scoring
 from captum_tfa.index.second_moment import Preconditioner, second_moment
+from captum_tfa.influence.foretelling import foretold
 from captum_tfa.scores import GradDotScore, InfluenceScore, Score
 
 #: ``ρ`` of it; on CIFAR-10 all between 0.1 and 1 found about as many.
 DAMPING = 0.3
+# Of more the regression would take longer than it saves.
+_MOST_IN_ROUNDS = 1024
 
 
 class Candidates:
@@ -58,6 +61,38 @@ class Candidates:
         if type(self.score) is not InfluenceScore or count >= len(self.index):
             return found
         return in_turn(among(self._in_projected_space(self.score, inputs, target)), found)
+
+    def in_rounds(self, count: int) -> bool:
+        """Whether exact scores of some candidates shall say which are the others."""
+        few = count < len(self.index) and count <= _MOST_IN_ROUNDS
+        return type(self.score) is InfluenceScore and few
+
+    def next(
+        self,
+        tests: StoredGradients,
+        known: Tensor,
+        scores: Tensor,
+        count: int,
+        proponents: bool,
+    ) -> Tensor:
+        """Further numbers of examples, ``[Q, count]``, as exact scores foretell them.
+
+        Args:
+            tests: gradients of the test images.
+            known: the numbers of the examples so far, ``[Q, n]``.
+            scores: their exact scores, ``[Q, n]``.
+            count: how many more, no more than the index has.
+            proponents: as in `find`.
+        """
+        projected = self.index.project(tests)
+        vectors = foretold(self.index, Scoring(self.score, tests), projected, known, scores)
+        found = self._best(vectors, tests, known.shape[1] + count, proponents).indices
+        return torch.tensor(
+            [
+                [number for number in row if number not in there][:count]
+                for row, there in zip(found.tolist(), map(set, known.tolist()), strict=True)
+            ]
+        )
 
     def by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
         """The ``k`` best by the stored projections, with these estimates."""

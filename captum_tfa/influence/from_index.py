@@ -15,6 +15,9 @@ from captum_tfa.index.search import Best, best_of, estimates, self_influence
 from captum_tfa.influence.candidates import Candidates
 from captum_tfa.scores import Score, SumOfScores
 
+# Candidates of a score with curvature are scored in so many rounds, each of which tells the next.
+_ROUNDS = 4
+
 
 class FromIndex:
     """The scores of training examples by way of their projections.
@@ -81,12 +84,34 @@ class FromIndex:
         """
         if self.data is None or rerank == 0:
             return self._by_estimate(inputs, target, k, proponents)
-        candidates = self._candidates(inputs, target, max(k, rerank), proponents)
-        candidates = candidates.sort(1).values  # of equal scores the earlier example first
-        rows, places = candidates.unique(return_inverse=True)
-        scores = self.exact(inputs, target, rows).gather(1, places)
+        candidates, scores = self._scored(inputs, target, max(k, rerank), proponents)
+        candidates, order = candidates.sort(1)  # of equal scores the earlier example first
+        scores = scores.gather(1, order)
         order = scores.argsort(dim=1, descending=proponents, stable=True)[:, :k]
         return candidates.gather(1, order), scores.gather(1, order)
+
+    def _scored(
+        self, inputs: Any, target: Any, count: int, proponents: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Candidates ``[Q, count]``, or as many as there are, and their exact scores."""
+        candidates = self._candidates(inputs, target, count, proponents)
+        if self._finder is None or not self._finder.in_rounds(count):
+            return candidates, self._exact_of_each(inputs, target, candidates)
+        tests = self.score.test_gradients(inputs, target)
+        size = -(-count // _ROUNDS)
+        known = candidates[:, :size]
+        scores = self._exact_of_each(inputs, target, known)
+        while known.shape[1] < count:
+            wanted = min(size, count - known.shape[1])
+            more = self._finder.next(tests, known, scores, wanted, proponents)
+            scores = torch.cat([scores, self._exact_of_each(inputs, target, more)], 1)
+            known = torch.cat([known, more], 1)
+        return known, scores
+
+    def _exact_of_each(self, inputs: Any, target: Any, candidates: Tensor) -> Tensor:
+        """The exact scores of each question's own candidates ``[Q, n]``."""
+        rows, places = candidates.unique(return_inverse=True)
+        return self.exact(inputs, target, rows).gather(1, places)
 
     def _by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
         if self._finder is None:

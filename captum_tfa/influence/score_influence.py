@@ -47,8 +47,9 @@ class ScoreInfluence(DataInfluence):  # type: ignore[misc]
         num_workers: processes that load a dataset's examples; 0 loads in this one.
         show_progress: whether a progress bar is shown unless a call says otherwise.
         rerank: with an index, how many of the best by its estimates are scored exactly when the
-            best ``k`` are asked for, at least 0. With 0, or if the index was opened without its
-            data set, scores are estimates.
+            best ``k`` are asked for, at least 0; with curvature in four rounds, each of which tells
+            where the next one looks. With 0, or if the index was opened without its data set,
+            scores are estimates.
         approximate: with an index, search for the best ``k`` in an eighth of it, in the lists of
             similar gradients that promise most. They are found with faiss (``pip install
             "captum_tfa[faiss]"``) by the first who asks for them, and kept in the index's folder.
