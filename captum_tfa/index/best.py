@@ -202,13 +202,9 @@ class _Search:
         numbers, order = pairs.numbers.sort()
         # Of each pair the inner product, the norm, the loss.
         found = torch.empty(3, len(order))
-        for rows in self.index.chunks_with(numbers):
-            ends = torch.tensor([rows.start, rows.start + len(rows.norms)])
-            here = slice(*torch.searchsorted(numbers, ends).tolist())
-            if here.start < here.stop:
-                some = rows.part(numbers[here] - rows.start)
-                products = _products(some, self.vectors, pairs.questions[order[here]])
-                found[:, order[here]] = torch.stack([products, some.norms, some.losses])
+        for here, rows in self.index.picked(numbers):
+            products = _products(rows, self.vectors, pairs.questions[order[here]])
+            found[:, order[here]] = torch.stack([products, rows.norms, rows.losses])
         each = self._of_each(pairs.questions)
         never = -math.inf if self.highest else math.inf
         scores = torch.full((len(each), max(map(len, each))), never)

@@ -233,15 +233,22 @@ class GradientIndex:
         """
         return read(self.folder, self.settings, most, range(self.settings.shards))
 
-    def chunks_with(self, numbers: Tensor) -> Iterator[Rows]:
-        """`chunks` of those files only that hold any of some examples.
+    def picked(self, numbers: Tensor) -> Iterator[tuple[slice, Rows]]:
+        """Some examples, a file's after the other's; files without any of them are left out.
 
         Args:
-            numbers: of the examples, in order.
+            numbers: of the examples, ``[m]``, in order; one may come several times.
+
+        Yields:
+            Where in ``numbers`` they stand, and the examples.
         """
         fetch(self.folder, self.settings, numbers)
         shards = (numbers // self.settings.shard_size).unique_consecutive().tolist()
-        return read(self.folder, self.settings, _CHUNK, shards)
+        for rows in read(self.folder, self.settings, _CHUNK, shards):
+            ends = torch.tensor([rows.start, rows.start + len(rows.norms)])
+            here = slice(*torch.searchsorted(numbers, ends).tolist())
+            if here.start < here.stop:
+                yield here, rows.part(numbers[here] - rows.start)
 
     def verify(self) -> None:
         """Read all files and compare them with their checksums.
@@ -289,12 +296,7 @@ class GradientIndex:
         found = []
         for number in range(self.settings.shards):
             files = self._shard(number)
-            problem = files.problem(contents=False)
-            if problem is not None:
-                raise ValueError(
-                    f"The index in {self.folder} cannot be used: {problem}. Build it again with "
-                    "the same arguments: what is there stays, what is missing is made."
-                )
+            files.refuse_unusable()
             found.append(np.fromfile(files.norms, BESIDE))
         return np.concatenate(found)
 

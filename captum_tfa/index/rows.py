@@ -99,12 +99,7 @@ def read(folder: Path, settings: Settings, chunk: int, shards: Iterable[int]) ->
     """
     for number in shards:
         files = ShardFiles(folder, settings, number)
-        problem = files.problem(contents=False)
-        if problem is not None:
-            raise ValueError(
-                f"The index in {folder} cannot be used: {problem}. Build it again with the same "
-                "arguments: what is there stays, what is missing is made."
-            )
+        files.refuse_unusable()
         shape = len(files.rows), settings.dimension
         with files.projections.open("rb") as file:
             stored = _tensor(np.memmap(file, settings.dtype, "r", shape=shape))

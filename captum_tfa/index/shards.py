@@ -101,6 +101,19 @@ class ShardFiles:
                 return f"{path.name} is damaged: its checksum is another one"
         return None
 
+    def refuse_unusable(self) -> None:
+        """Raise if the shard cannot be read.
+
+        Raises:
+            ValueError: it is not finished, or a file is missing or has another size.
+        """
+        problem = self.problem(contents=False)
+        if problem is not None:
+            raise ValueError(
+                f"The index in {self.seal.parent} cannot be used: {problem}. Build it again with "
+                "the same arguments: what is there stays, what is missing is made."
+            )
+
 
 @contextmanager
 def growing(files: ShardFiles, batch_size: int) -> Iterator[GrowingShard]:

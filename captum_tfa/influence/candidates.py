@@ -10,6 +10,7 @@ curvature. Then their exact scores tell where to look next (see `foretelling`).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +27,7 @@ from captum_tfa.scores import GradDotScore, InfluenceScore, Score
 
 #: ``ρ`` of it; on CIFAR-10 all between 0.1 and 1 found about as many.
 DAMPING = 0.3
+_ROUNDS = 4
 # Of more the regression would take longer than it saves.
 _MOST_IN_ROUNDS = 1024
 
@@ -43,16 +45,54 @@ class Candidates:
         self.score, self.index, self.lists = score, index, lists
         self._preconditioner: Preconditioner | None = None
 
-    def find(self, inputs: Any, target: Any, count: int, proponents: bool) -> Tensor:
-        """Numbers of examples, ``[Q, count]``, or as many as there are; the likeliest first.
+    def scored(
+        self,
+        inputs: Any,
+        target: Any,
+        count: int,
+        proponents: bool,
+        exact: Callable[[StoredGradients, Tensor], Tensor],
+    ) -> tuple[Tensor, Tensor]:
+        """Numbers of examples and their exact scores, ``[Q, count]``, or as many as there are.
+
+        With curvature they come in rounds, each of which tells where the next one looks.
 
         Args:
             inputs: test images.
             target: their labels, or ``None``.
             count: how many.
             proponents: whether those with the highest scores are wanted, or the lowest.
+            exact: from the test gradients the exact scores ``[Q, n]`` of examples ``[n]``.
         """
         tests = self.score.test_gradients(inputs, target)
+        first = self.find(tests, inputs, target, count, proponents)
+        if not self.in_rounds(count):
+            return first, _own(exact, tests, first)
+        projected = self.index.project(tests)
+        size = -(-count // _ROUNDS)
+        known = first[:, :size]
+        scores = _own(exact, tests, known)
+        while known.shape[1] < count:
+            vectors = foretold(self.index, Scoring(self.score, tests), projected, known, scores)
+            wanted = min(size, count - known.shape[1])
+            found = self._best(vectors, tests, known.shape[1] + wanted, proponents).indices
+            more = _others(found, known, wanted)
+            scores = torch.cat([scores, _own(exact, tests, more)], 1)
+            known = torch.cat([known, more], 1)
+        return known, scores
+
+    def find(
+        self, tests: StoredGradients, inputs: Any, target: Any, count: int, proponents: bool
+    ) -> Tensor:
+        """Numbers of examples, ``[Q, count]``, or as many as there are; the likeliest first.
+
+        Args:
+            tests: the test gradients of the score.
+            inputs: as for `scored`.
+            target: likewise.
+            count: likewise.
+            proponents: likewise.
+        """
 
         def among(vectors: Tensor) -> Tensor:
             return self._best(vectors, tests, count, proponents).indices
@@ -66,33 +106,6 @@ class Candidates:
         """Whether exact scores of some candidates shall say which are the others."""
         few = count < len(self.index) and count <= _MOST_IN_ROUNDS
         return type(self.score) is InfluenceScore and few
-
-    def next(
-        self,
-        tests: StoredGradients,
-        known: Tensor,
-        scores: Tensor,
-        count: int,
-        proponents: bool,
-    ) -> Tensor:
-        """Further numbers of examples, ``[Q, count]``, as exact scores foretell them.
-
-        Args:
-            tests: gradients of the test images.
-            known: the numbers of the examples so far, ``[Q, n]``.
-            scores: their exact scores, ``[Q, n]``.
-            count: how many more, no more than the index has.
-            proponents: as in `find`.
-        """
-        projected = self.index.project(tests)
-        vectors = foretold(self.index, Scoring(self.score, tests), projected, known, scores)
-        found = self._best(vectors, tests, known.shape[1] + count, proponents).indices
-        return torch.tensor(
-            [
-                [number for number in row if number not in there][:count]
-                for row, there in zip(found.tolist(), map(set, known.tolist()), strict=True)
-            ]
-        )
 
     def by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
         """The ``k`` best by the stored projections, with these estimates."""
@@ -120,3 +133,19 @@ def in_turn(some: Tensor, others: Tensor) -> Tensor:
     """As many distinct numbers as one of the two has, ``[Q, count]``, one from each in turn."""
     both = torch.stack([some, others], 2).flatten(1).tolist()
     return torch.tensor([list(dict.fromkeys(row))[: some.shape[1]] for row in both])
+
+
+def _own(
+    exact: Callable[[StoredGradients, Tensor], Tensor], tests: StoredGradients, candidates: Tensor
+) -> Tensor:
+    """The exact scores of each question's own candidates ``[Q, n]``."""
+    rows, places = candidates.unique(return_inverse=True)
+    return exact(tests, rows).gather(1, places)
+
+
+def _others(found: Tensor, known: Tensor, count: int) -> Tensor:
+    """The first ``count`` of each row ``[Q, n]`` that are not known."""
+    pairs = zip(found.tolist(), map(set, known.tolist()), strict=True)
+    return torch.tensor(
+        [[number for number in row if number not in there][:count] for row, there in pairs]
+    )

@@ -63,12 +63,7 @@ def foretold(
 
 def _rows(index: GradientIndex, numbers: Tensor) -> Rows:
     """Some rows by their numbers ``[n]``, in order, read into memory."""
-    parts = []
-    for rows in index.chunks_with(numbers):
-        ends = torch.tensor([rows.start, rows.start + len(rows.norms)])
-        first, last = torch.searchsorted(numbers, ends).tolist()
-        if first < last:
-            parts.append(rows.part(numbers[first:last] - rows.start))
+    parts = [rows for _, rows in index.picked(numbers)]
     stored, norms, losses = (
         torch.cat([getattr(part, name) for part in parts]) for name in ("stored", "norms", "losses")
     )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from captum_tfa.gradients import StoredGradients
 from captum_tfa.index import GradientIndex
 from captum_tfa.index.lists import Lists
 from captum_tfa.index.parts import refuse_other_parts, refuse_several_data
 from captum_tfa.index.search import Best, best_of, estimates, self_influence
 from captum_tfa.influence.candidates import Candidates
 from captum_tfa.scores import Score, SumOfScores
-
-# Candidates of a score with curvature are scored in so many rounds, each of which tells the next.
-_ROUNDS = 4
 
 
 class FromIndex:
@@ -94,51 +93,34 @@ class FromIndex:
         self, inputs: Any, target: Any, count: int, proponents: bool
     ) -> tuple[Tensor, Tensor]:
         """Candidates ``[Q, count]``, or as many as there are, and their exact scores."""
-        candidates = self._candidates(inputs, target, count, proponents)
-        if self._finder is None or not self._finder.in_rounds(count):
-            return candidates, self._exact_of_each(inputs, target, candidates)
-        tests = self.score.test_gradients(inputs, target)
-        size = -(-count // _ROUNDS)
-        known = candidates[:, :size]
-        scores = self._exact_of_each(inputs, target, known)
-        while known.shape[1] < count:
-            wanted = min(size, count - known.shape[1])
-            more = self._finder.next(tests, known, scores, wanted, proponents)
-            scores = torch.cat([scores, self._exact_of_each(inputs, target, more)], 1)
-            known = torch.cat([known, more], 1)
-        return known, scores
-
-    def _exact_of_each(self, inputs: Any, target: Any, candidates: Tensor) -> Tensor:
-        """The exact scores of each question's own candidates ``[Q, n]``."""
+        if self._finder is not None:
+            exact = partial(self._against, self.score)
+            return self._finder.scored(inputs, target, count, proponents, exact)
+        candidates = self._by_estimate(inputs, target, count, proponents).indices
         rows, places = candidates.unique(return_inverse=True)
-        return self.exact(inputs, target, rows).gather(1, places)
+        return candidates, self.exact(inputs, target, rows).gather(1, places)
 
     def _by_estimate(self, inputs: Any, target: Any, k: int, proponents: bool) -> Best:
         if self._finder is None:
             return best_of(self.scores(inputs, target), k, proponents)
         return self._finder.by_estimate(inputs, target, k, proponents)
 
-    def _candidates(self, inputs: Any, target: Any, count: int, proponents: bool) -> Tensor:
-        """The numbers of the examples that are scored exactly, ``[Q, count]``."""
-        if self._finder is None:
-            return self._by_estimate(inputs, target, count, proponents).indices
-        return self._finder.find(inputs, target, count, proponents)
-
     def exact(self, inputs: Any, target: Any, rows: Tensor) -> Tensor:
         """The exact scores ``[Q, n]`` of some training examples, by their numbers ``[n]``."""
-        data = self.data
-        assert data is not None
-        device = next(self.score.model.parameters()).device
         if target is None and isinstance(self.score, SumOfScores):
             target = self.score.predictions(inputs)
+        return self.score.over_parts(
+            lambda part: (self._against(part, part.test_gradients(inputs, target), rows),)
+        )[0]
 
-        def of(part: Score) -> tuple[Tensor]:
-            tests = part.test_gradients(inputs, target)
-            batches = data.batches(rows.tolist(), device, self.batch_size)
-            found = [part.against(batch.inputs, batch.labels, tests).cpu() for batch in batches]
-            return (torch.cat(found).T,)
-
-        return self.score.over_parts(of)[0]
+    def _against(self, part: Score, tests: StoredGradients, rows: Tensor) -> Tensor:
+        """The scores ``[Q, n]`` of one part, by the numbers ``[n]`` of training examples."""
+        data = self.data
+        assert data is not None
+        device = next(part.model.parameters()).device
+        batches = data.batches(rows.tolist(), device, self.batch_size)
+        found = [part.against(batch.inputs, batch.labels, tests).cpu() for batch in batches]
+        return torch.cat(found).T
 
     def self_influence(self) -> Tensor:
         """The score of every training example for itself, ``[N]``, from its exact norm."""

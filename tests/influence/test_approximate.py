@@ -13,15 +13,14 @@ from captum_tfa import (
     GradCosScore,
     GradDotScore,
     GradientIndex,
-    InfluenceScore,
     ScoreInfluence,
 )
-from captum_tfa.curvature import fit_curvature
 from captum_tfa.index import build_parts
 from captum_tfa.index.lists import Lists
 from captum_tfa.influence.candidates import Candidates
 from captum_tfa.scores import Score
 from tests.index.clustered import clustered, index_of_clusters
+from tests.influence.every_score import every_score
 from tests.influence.tiny_sets import linear_and_conv
 
 COUNT = 170
@@ -32,17 +31,7 @@ def data(count: int = COUNT) -> TensorDataset:
     return TensorDataset(*clustered(count, 1))
 
 
-def curved(normalise: str | None) -> InfluenceScore:
-    model = linear_and_conv()
-    return InfluenceScore(model, fit_curvature(model, data(), "ekfac"), normalise)
-
-
-SCORES: dict[str, Any] = {
-    "grad-cos": lambda: GradCosScore(linear_and_conv()),
-    "grad-dot": lambda: GradDotScore(linear_and_conv()),
-    "influence": lambda: curved(None),
-    "influence, cos": lambda: curved("cos"),
-}
+SCORES = every_score(data)
 
 
 @pytest.mark.parametrize("proponents", [True, False])
@@ -52,8 +41,9 @@ def test_with_every_list_candidates_are_those_of_the_whole_index(
 ) -> None:
     score: Score = SCORES[name]()
     index = index_of_clusters(tmp_path, COUNT)
-    found = Candidates(score, index, Lists(index, share=1.0)).find(*QUESTION, 9, proponents)
-    assert torch.equal(found, Candidates(score, index).find(*QUESTION, 9, proponents))
+    asked = score.test_gradients(*QUESTION), *QUESTION, 9, proponents
+    found = Candidates(score, index, Lists(index, share=1.0)).find(*asked)
+    assert torch.equal(found, Candidates(score, index).find(*asked))
 
 
 @pytest.mark.parametrize("proponents", [True, False])

@@ -29,6 +29,11 @@ def rows(index: GradientIndex) -> torch.Tensor:
     return torch.cat([*chunk.projections(torch.device("cpu"))]).double()
 
 
+def found_by(candidates: Candidates, count: int, proponents: bool) -> torch.Tensor:
+    tests = candidates.score.test_gradients(TESTS, TEST_LABELS)
+    return candidates.find(tests, TESTS, TEST_LABELS, count, proponents)
+
+
 @pytest.mark.parametrize("proponents", [True, False])
 @pytest.mark.parametrize("normalise", [None, "cos"])
 def test_curvature_gets_every_second_candidate_from_the_projected_space(
@@ -37,7 +42,7 @@ def test_curvature_gets_every_second_candidate_from_the_projected_space(
     model = linear_and_conv()
     score = InfluenceScore(model, fit_curvature(model, data(), "ekfac"), normalise)
     index = index_of(score, tmp_path)
-    found = Candidates(score, index).find(TESTS, TEST_LABELS, 7, proponents)
+    found = found_by(Candidates(score, index), 7, proponents)
     phi = rows(index)
     moment = phi.T @ phi / COUNT
     damped = moment + 0.3 * moment.trace() / DIMENSION * torch.eye(DIMENSION).double()
@@ -58,7 +63,7 @@ def test_curvature_gets_every_second_candidate_from_the_projected_space(
 def test_other_scores_get_those_with_the_best_estimates(tmp_path: Path) -> None:
     score = GradCosScore(linear_and_conv())
     index = index_of(score, tmp_path)
-    found = Candidates(score, index).find(TESTS, TEST_LABELS, 7, True)
+    found = found_by(Candidates(score, index), 7, True)
     tests = index.project(score.test_gradients(TESTS, TEST_LABELS)).double()
     estimates = (rows(index) @ tests.T / index.norms.double()[:, None]).T
     assert torch.equal(found, estimates.argsort(dim=1, descending=True, stable=True)[:, :7])
@@ -68,5 +73,5 @@ def test_other_scores_get_those_with_the_best_estimates(tmp_path: Path) -> None:
 def test_all_are_candidates_where_there_are_no_more(tmp_path: Path) -> None:
     model = linear_and_conv()
     score = InfluenceScore(model, fit_curvature(model, data(), "ekfac"))
-    found = Candidates(score, index_of(score, tmp_path)).find(TESTS, TEST_LABELS, 99, True)
+    found = found_by(Candidates(score, index_of(score, tmp_path)), 99, True)
     assert torch.equal(found.sort(1).values, torch.arange(COUNT).expand(len(TESTS), -1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from captum_tfa import GradientIndex, InfluenceScore
 from captum_tfa.curvature import fit_curvature
 from captum_tfa.index.search import Scoring
-from captum_tfa.influence import foretelling
+from captum_tfa.influence import candidates, foretelling
 from captum_tfa.influence.candidates import Candidates
 from captum_tfa.influence.foretelling import foretold
 from captum_tfa.influence.from_index import FromIndex
@@ -99,25 +99,29 @@ def test_training_gradients_of_zero_foretell_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("proponents", [True, False])
 @pytest.mark.parametrize("normalise", [None, "cos"])
 def test_rounds_score_what_the_rounds_before_foretell(
-    normalise: str | None, proponents: bool, tmp_path: Path
+    normalise: str | None,
+    proponents: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     score, built = made(tmp_path, normalise)
     index = GradientIndex.open(tmp_path, data())
     ranked = FromIndex(score, [index], 8)
     exact = ranked.exact(TESTS, TEST_LABELS, torch.arange(COUNT))
     asked: list[Tensor] = []
-    whole = ranked._exact_of_each
+    whole = candidates._own
 
-    def kept(inputs: Any, target: Any, candidates: Tensor) -> Tensor:
-        asked.append(candidates)
-        return whole(inputs, target, candidates)
+    def kept(exact: Any, tests: Any, chosen: Tensor) -> Tensor:
+        asked.append(chosen)
+        return whole(exact, tests, chosen)
 
-    ranked._exact_of_each = kept  # type: ignore[method-assign]
+    monkeypatch.setattr(candidates, "_own", kept)
     indices, scores = ranked.best(TESTS, TEST_LABELS, 5, proponents, 18)
     assert [each.shape[1] for each in asked] == [5, 5, 5, 3]
     d, by = directions(built), factors(score, built, normalise)
-    tests = built.project(score.test_gradients(TESTS, TEST_LABELS)).double()
-    first = Candidates(score, built).find(TESTS, TEST_LABELS, 18, proponents)[:, :5]
+    gradients = score.test_gradients(TESTS, TEST_LABELS)
+    tests = built.project(gradients).double()
+    first = Candidates(score, built).find(gradients, TESTS, TEST_LABELS, 18, proponents)[:, :5]
     for question in range(len(TESTS)):
         known = first[question].tolist()
         while len(known) < 18:
@@ -135,8 +139,6 @@ def test_rounds_score_what_the_rounds_before_foretell(
 def test_many_candidates_are_scored_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from captum_tfa.influence import candidates
-
     score, index = made(tmp_path, "cos")
     found = Candidates(score, index)
     assert found.in_rounds(COUNT - 1)

@@ -13,14 +13,13 @@ from captum_tfa import (
     GradCosScore,
     GradDotScore,
     GradientIndex,
-    InfluenceScore,
     ScoreInfluence,
     TracInScore,
 )
-from captum_tfa.curvature import fit_curvature
 from captum_tfa.index import build_parts
 from captum_tfa.index.search import best_of
 from captum_tfa.scores import Score
+from tests.influence.every_score import curved, every_score
 from tests.influence.tiny_sets import TEST_LABELS, TESTS, images, linear_and_conv
 
 COUNT = 60
@@ -35,18 +34,8 @@ def index_of(score: Score, folder: Path, dimension: int = 4096) -> GradientIndex
     return GradientIndex.build(score, data(), folder, dimension, shard_size=24, precision="float32")
 
 
-def curved(normalise: str | None) -> InfluenceScore:
-    model = linear_and_conv()
-    return InfluenceScore(model, fit_curvature(model, data(), "ekfac"), normalise)
-
-
-SCORES: dict[str, Any] = {
-    "grad-cos": lambda: GradCosScore(linear_and_conv()),
-    "grad-dot": lambda: GradDotScore(linear_and_conv()),
-    "influence": lambda: curved(None),
-    "influence, cos": lambda: curved("cos"),
-    "logit": lambda: GradCosScore(linear_and_conv(), measure_fn="logit"),
-}
+SCORES = every_score(data)
+SCORES["logit"] = lambda: GradCosScore(linear_and_conv(), measure_fn="logit")
 
 
 def gathered(exact: Tensor, indices: Tensor) -> Tensor:
@@ -144,7 +133,7 @@ def test_self_influence_by_another_measure_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("normalise", ["theta", "ell"])
 def test_scores_that_need_more_of_a_gradient_are_refused(normalise: str, tmp_path: Path) -> None:
-    score = curved(normalise)
+    score = curved(data(), normalise)
     index = index_of(GradCosScore(score.model), tmp_path)
     with pytest.raises(TypeError, match="RelatIF does"):
         ScoreInfluence(score, index).influence(QUESTION, 1)
